@@ -1,0 +1,60 @@
+"""Visual token compression for vision-language models: the public names.
+
+Names are imported when first used, so that importing the package costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compressor.geometry import TokenLayout
+    from compressor.methods.registry import MethodInfo, get_method, list_methods
+    from compressor.models.base import VisionLanguageModel
+    from compressor.models.catalog import ModelCard, list_models, load_model
+    from compressor.projection import Projection, token_budget
+    from compressor.session import ChatSession
+    from compressor.tokens import ImageTokens
+    from compressor.turns import ChatTurn, TurnStats
+
+_HOMES = {
+    "load_model": "compressor.models.catalog",
+    "list_models": "compressor.models.catalog",
+    "get_method": "compressor.methods.registry",
+    "list_methods": "compressor.methods.registry",
+    "ChatSession": "compressor.session",
+    "Projection": "compressor.projection",
+    "ImageTokens": "compressor.tokens",
+    "TokenLayout": "compressor.geometry",
+    "ChatTurn": "compressor.turns",
+    "TurnStats": "compressor.turns",
+    "MethodInfo": "compressor.methods.registry",
+    "ModelCard": "compressor.models.catalog",
+    "VisionLanguageModel": "compressor.models.base",
+    "token_budget": "compressor.projection",
+}
+__all__ = [
+    "ChatSession",
+    "ChatTurn",
+    "ImageTokens",
+    "MethodInfo",
+    "ModelCard",
+    "Projection",
+    "TokenLayout",
+    "TurnStats",
+    "VisionLanguageModel",
+    "get_method",
+    "list_methods",
+    "list_models",
+    "load_model",
+    "token_budget",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

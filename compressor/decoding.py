@@ -1,0 +1,262 @@
+"""Prefill and step against caches, on a `Decoder`: knows nothing else of a model.
+
+Requests that are read together share one cache, one row each, so that a step copies nothing; whoever comes or
+goes makes it be rebuilt once. Rows and layers may differ in length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from compressor.models.base import Decoder
+
+
+@dataclass
+class Sampling:
+    """How the next token is chosen.
+
+    Args:
+        temperature: 0 takes the most probable token.
+        top_p: smallest set of tokens with this probability to draw from, in (0, 1].
+        generator: of the draw, on the CPU.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    generator: torch.Generator | None = None
+
+    def choose(self, logits: Tensor) -> int:
+        """The next id from logits (vocabulary,)."""
+        if self.temperature == 0:
+            return int(logits.argmax())
+        p = (logits.float().cpu() / self.temperature).softmax(-1)
+        values, ids = p.sort(descending=True, stable=True)
+        values[values.cumsum(-1) - values >= self.top_p] = 0.0  # the first always stays
+        return int(ids[torch.multinomial(values, 1, generator=self.generator)])
+
+
+class Cache:
+    """Keys and values of B rows per layer, in buffers (B, heads, capacity, width) that grow by half."""
+
+    def __init__(self, layers: int, rows: int) -> None:
+        self.lengths = [[0] * rows for _ in range(layers)]  # entries in use, per layer and row
+        self.keys: list[Tensor | None] = [None] * layers
+        self.values: list[Tensor | None] = [None] * layers
+        self.incoming = [0] * rows  # entries that the present forward adds to each row
+
+    @property
+    def rows(self) -> int:
+        """Number of requests that share the cache."""
+        return len(self.incoming)
+
+    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Append (B, heads, L, width), row b bringing `incoming[b]`; returns all entries, padded at the end.
+
+        The entries count only after `commit`, so that a forward that fails leaves the cache as it was.
+        """
+        starts, needed = self.lengths[layer], keys.shape[2] + max(self.lengths[layer])
+        if not any(starts):
+            self.keys[layer], self.values[layer] = keys, values  # a first prefill needs no copy
+            return keys, values
+        self.keys[layer] = _grown(self.keys[layer], keys, needed)
+        self.values[layer] = _grown(self.values[layer], values, needed)
+        for buffer, new in ((self.keys[layer], keys), (self.values[layer], values)):
+            if new.shape[2] == 1:
+                rows = torch.arange(self.rows, device=new.device)
+                buffer[rows, :, torch.tensor(starts, device=new.device)] = new[:, :, 0]
+                continue
+            for row, (start, count) in enumerate(zip(starts, self.incoming, strict=True)):
+                buffer[row, :, start : start + count] = new[row, :, :count]
+        return self.keys[layer][:, :, :needed], self.values[layer][:, :, :needed]
+
+    def commit(self, layer: int) -> None:
+        """Count what the last `update` of a layer brought."""
+        self.lengths[layer] = [
+            start + new for start, new in zip(self.lengths[layer], self.incoming, strict=True)
+        ]
+
+    def size_bytes(self, row: int) -> int:
+        """Bytes of the entries that a row uses, keys and values of all layers."""
+        return sum(
+            2 * lengths[row] * keys.shape[1] * keys.shape[3] * keys.element_size()
+            for lengths, keys in zip(self.lengths, self.keys, strict=True)
+            if keys is not None
+        )
+
+    @classmethod
+    def gather(cls, parts: Sequence[tuple["Cache", int]]) -> "Cache":
+        """One cache of the given rows of other caches, copied."""
+        layers = len(parts[0][0].lengths)
+        made = cls(layers, len(parts))
+        for layer in range(layers):
+            made.lengths[layer] = [cache.lengths[layer][row] for cache, row in parts]
+            filled = [(cache, row) for cache, row in parts if cache.keys[layer] is not None]
+            if filled:
+                capacity = max(made.lengths[layer]) + 16
+                made.keys[layer] = _stacked(
+                    [(c.keys[layer], r) for c, r in parts], made.lengths[layer], capacity
+                )
+                made.values[layer] = _stacked(
+                    [(c.values[layer], r) for c, r in parts], made.lengths[layer], capacity
+                )
+        return made
+
+
+def _grown(buffer: Tensor | None, like: Tensor, needed: int) -> Tensor:
+    """A buffer with room for `needed` entries: the given one, or its content in a larger one."""
+    if buffer is not None and buffer.shape[2] >= needed:
+        return buffer
+    rows, heads, _, width = like.shape
+    # zeros, not empty: masked entries are still multiplied by a weight of 0, and 0 * NaN is NaN
+    grown = like.new_zeros(rows, heads, needed + needed // 2 + 16, width)
+    if buffer is not None:
+        grown[:, :, : buffer.shape[2]] = buffer
+    return grown
+
+
+def _stacked(parts: Sequence[tuple[Tensor | None, int]], lengths: Sequence[int], capacity: int) -> Tensor:
+    like = next(buffer for buffer, _ in parts if buffer is not None)
+    stacked = like.new_zeros(len(parts), like.shape[1], capacity, like.shape[3])
+    for index, ((buffer, row), length) in enumerate(zip(parts, lengths, strict=True)):
+        if buffer is not None:
+            stacked[index, :, :length] = buffer[row, :, :length]
+    return stacked
+
+
+@dataclass(eq=False)
+class Request:
+    """One sequence being decoded.
+
+    Args:
+        sampling: how its tokens are chosen.
+    Attributes:
+        pending: the last chosen id, which has no cache entry yet.
+        logits: (vocabulary,), what it was chosen from.
+        position: the next absolute position.
+        cache, row: where its entries are; None before the first prefill.
+    """
+
+    sampling: Sampling = field(default_factory=Sampling)
+    pending: int | None = None
+    logits: Tensor | None = None
+    position: int = 0
+    cache: Cache | None = None
+    row: int = 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values in use."""
+        return 0 if self.cache is None else self.cache.size_bytes(self.row)
+
+    def rewind(self, count: int) -> None:
+        """Forget the last `count` entries of every layer; they must be text, which no layer drops."""
+        if self.cache is not None:
+            for lengths in self.cache.lengths:
+                lengths[self.row] -= count
+        self.position -= count
+        self.pending = self.logits = None
+
+
+def prefill(decoder: Decoder, requests: Sequence[Request], embeds: Sequence[Tensor]) -> list[int]:
+    """Read new embeddings after what each request has in its cache, and choose the next id of each.
+
+    Args:
+        decoder: of the model.
+        requests: any number, new or with caches of different lengths.
+        embeds: per request (L, d), L >= 1; in a later turn they begin with the pending id's.
+    Returns:
+        the next id of each request, also its `pending`.
+    """
+    lengths = [len(each) for each in embeds]
+    padded = torch.nn.utils.rnn.pad_sequence(list(embeds), batch_first=True)  # (B, L, d)
+    return _forward(decoder, requests, padded, lengths)
+
+
+def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
+    """Read the pending id of each request and choose the next: one token for all in one pass.
+
+    Returns:
+        the next id of each request, also its `pending`.
+    """
+    device = requests[0].logits.device
+    ids = torch.tensor([[request.pending] for request in requests], device=device)
+    return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
+
+
+def hidden_states(decoder: Decoder, embeds: Tensor) -> Tensor:
+    """One causal pass over whole sequences without a cache, with a graph where the input has one.
+
+    Args:
+        decoder: of the model.
+        embeds: (B, L, d), padded at the end.
+    Returns:
+        (B, L, d) after the final norm.
+    """
+    positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[:2])
+    rotary, x = decoder.rotary(embeds, position_ids=positions), embeds
+    for layer in decoder.layers:
+        x = layer(x, attention_mask=None, position_embeddings=rotary, position_ids=positions)
+    return decoder.norm(x)
+
+
+def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: list[int]) -> list[int]:
+    cache = _shared(requests, len(decoder.layers))
+    cache.incoming = lengths
+    starts = torch.tensor([request.position for request in requests], device=x.device)
+    positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
+    rotary = decoder.rotary(x, position_ids=positions)
+    mask, mask_lengths = None, None
+    for index, layer in enumerate(decoder.layers):
+        if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
+            mask_lengths = cache.lengths[index]
+            mask = _mask(mask_lengths, lengths, x)
+        x = layer(
+            x,
+            attention_mask=mask,
+            position_embeddings=rotary,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        )
+    for index in range(len(decoder.layers)):
+        cache.commit(index)
+    last = torch.tensor(lengths, device=x.device) - 1
+    logits = decoder.head(
+        decoder.norm(x[torch.arange(len(requests), device=x.device), last])
+    )  # (B, vocabulary)
+    for request, row, length in zip(requests, logits, lengths, strict=True):
+        request.logits, request.position = row, request.position + length
+        request.pending = request.sampling.choose(row)
+    return [request.pending for request in requests]
+
+
+def _shared(requests: Sequence[Request], layers: int) -> Cache:
+    """The cache whose rows are exactly these requests, made from their own ones where there is none."""
+    cache = requests[0].cache
+    if cache is not None and [(r.cache is cache, r.row) for r in requests] == [
+        (True, row) for row in range(cache.rows)
+    ]:
+        return cache
+    cache = Cache.gather([(request.cache or Cache(layers, 1), request.row) for request in requests])
+    for row, request in enumerate(requests):
+        request.cache, request.row = cache, row
+    return cache
+
+
+def _mask(held: Sequence[int], new: Sequence[int], x: Tensor) -> Tensor | None:
+    """Additive mask (B, 1, L, keys): a query sees what its row holds and itself; None where causal is enough.
+
+    Args:
+        held: entries of each row before this pass.
+        new: valid queries of each row; the padded ones see more than they should and are never read.
+        x: (B, L, d), for its length, dtype and device.
+    """
+    count = x.shape[1]
+    if (count == 1 or not any(held)) and len(set(held)) == 1:
+        return None  # padding is at the end, so causal attention from an empty cache never sees it
+    starts = torch.tensor(held, device=x.device)
+    queries = starts[:, None, None] + torch.arange(count, device=x.device)[:, None]  # (B, L, 1)
+    hidden = torch.arange(max(held) + count, device=x.device) > queries  # (B, L, keys)
+    return x.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(x.dtype).min)[:, None]

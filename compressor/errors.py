@@ -1,0 +1,57 @@
+"""Every error a user can meet: one sentence that says what is wrong and what to do about it."""
+
+
+class StudioError(Exception):
+    """Base of all errors that are shown to a person as they are."""
+
+
+class InvalidRateError(StudioError, ValueError):
+    """The reduction rate, or the budget of tokens, is outside its range."""
+
+
+class InvalidProjectionError(StudioError, ValueError):
+    """A matrix cannot serve as a projection of an image's tokens."""
+
+
+class ImageError(StudioError, ValueError):
+    """A picture cannot be read, or is of a kind that no model can be shown."""
+
+
+class InvalidQuestionError(StudioError, ValueError):
+    """A question is empty or too long."""
+
+
+class InvalidOptionError(StudioError, ValueError):
+    """An option of a method or of the sampling is unknown or out of range."""
+
+
+class UnknownMethodError(StudioError):
+    """No compression method has this name."""
+
+
+class ModelError(StudioError):
+    """Base of everything that keeps a model from being used."""
+
+
+class UnknownModelError(ModelError):
+    """No model has this name, and no local directory either."""
+
+
+class ModelUnavailableError(ModelError):
+    """A known model cannot be loaded here: its files, the network or the memory are missing."""
+
+
+class ModelMismatchError(ModelError, ValueError):
+    """Things made for different models, or for different images, were put together."""
+
+
+class ContextLengthError(StudioError, ValueError):
+    """The conversation does not fit into the model's context any more."""
+
+
+class SessionError(StudioError, RuntimeError):
+    """A session was asked for something that its present state does not allow."""
+
+
+class VisitError(StudioError):
+    """A visitor's place in the page is gone or busy."""

@@ -1,0 +1,1 @@
+"""The token reduction methods: one module per family, all behind `registry`."""

@@ -1,0 +1,66 @@
+"""What every method is: image tokens and a budget in, a `Projection` out."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from compressor.errors import InvalidOptionError, InvalidRateError
+from compressor.projection import Projection, Stage
+from compressor.tokens import ImageTokens
+
+
+class Method(ABC):
+    """A way to turn n image tokens into m.
+
+    Subclasses set the class attributes and implement `weights`; the identity at full budget and the check of
+    the budget are done here, once for all.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    description: ClassVar[str]
+    stage: ClassVar[Stage] = "embedding"
+    prompt_dependent: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def create(cls, model: Any, **options: Any) -> Self:
+        """Build the method for a model (None where it needs none) with the options of `get_method`.
+
+        Raises:
+            InvalidOptionError: the method has no such option.
+        """
+        try:
+            return cls(**options)
+        except TypeError as error:
+            raise InvalidOptionError(
+                f"{cls.title} does not take these options: {', '.join(options)}."
+            ) from error
+
+    @property
+    def label(self) -> str:
+        """The name to show for this very instance."""
+        return self.title
+
+    def projection(self, tokens: ImageTokens, budget: int) -> Projection:
+        """The P that this method uses for an image.
+
+        Args:
+            tokens: the n tokens of the image.
+            budget: m, the number of tokens to leave, from 1 to n; m = n gives the identity.
+        Raises:
+            InvalidRateError: the budget is outside 1 to n.
+        """
+        n = len(tokens)
+        if not 1 <= budget <= n:
+            raise InvalidRateError(
+                f"An image of {n} tokens can be reduced to 1 to {n} tokens, not to {budget}."
+            )
+        if budget == n:
+            return Projection.identity(tokens.layout, self.stage, tokens.embeddings.device)
+        return Projection(self.weights(tokens, budget), tokens.layout, self.stage)
+
+    @abstractmethod
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """P, (m, n), for a budget m below n."""

@@ -1,0 +1,201 @@
+"""MetaCompress: P is generated from the image's own tokens by a small learned attention.
+
+Xp = X + E_pos, Q = Pool(Xp) W_q, K = Xp W_k, P = softmax_rows(Q diag(beta) K^T / sqrt(d_c)).
+Source: MetaCompress (CVPR 2026), section 5, equations 6-10, and supplement 8-9.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import InvalidOptionError, InvalidRateError
+from compressor.methods import weights_file
+from compressor.methods.base import Method
+from compressor.tokens import ImageTokens
+
+Pool = Literal["max", "average"]
+Positions = Literal["sinusoidal", "none"]
+COMPRESSORS = Path(__file__).resolve().parents[2] / "assets" / "compressors"
+SELF_LOGIT = 8.0
+
+
+def pool_windows(n: int, m: int, kernel: int = 3) -> Tensor:
+    """Where the m pooling windows start, (m,) int64, in exact integer arithmetic.
+
+    start_i = floor(i (n - kernel) / (m - 1)): the windows of torch's fractional max pooling with its random
+    samples at 0, the last one flush right; a single one starts at n - kernel. For m > n - kernel + 1 the same
+    formula holds and neighbouring windows may coincide; for n < kernel all start at 0 and are cut at the end.
+
+    Args:
+        n: tokens of the image.
+        m: windows, 1 to n.
+        kernel: tokens per window.
+    Raises:
+        InvalidRateError: m is outside 1 to n.
+    Source: MetaCompress, supplement 8.2.
+    """
+    if not 1 <= m <= n or kernel < 1:
+        raise InvalidRateError(f"{n} tokens can be pooled by 1 to {n} windows of at least 1 token, not {m}.")
+    last = max(n - kernel, 0)
+    return torch.arange(m) * last // (m - 1) if m > 1 else torch.tensor([last])
+
+
+def window_tokens(n: int, m: int, kernel: int = 3) -> Tensor:
+    """The tokens of each pooling window, (m, kernel) indices below n."""
+    return (pool_windows(n, m, kernel)[:, None] + torch.arange(kernel)).clamp_max(n - 1)
+
+
+class MetaCompress(nn.Module, Method):
+    """The generator of P; one set of weights serves every rate and every number of tokens.
+
+    Args:
+        d: width of the language model's embeddings.
+        d_c: compression width.
+        pool: of the queries, "max" (supplement 8.2) or "average" (a second reading of the paper).
+        positions: "sinusoidal" along the token sequence for any n, or "none".
+        token_norm: typical norm of a token; sqrt(d) if not known.
+        position_scale: norm of each position vector; `token_norm` if None.
+        sigma_w: standard deviation of W_q = W_k at the start; None chooses it so that the expected logit of
+            a token with itself, (|x|^2 + |e|^2) sigma_w^2 sqrt(d_c), is 8.
+        seed: of the initial weights.
+        model_name: the model whose tokens it reads.
+    Raises:
+        InvalidOptionError: an option has a value it cannot have.
+    """
+
+    name = "metacompress"
+    title = "MetaCompress"
+    description = (
+        "A learned attention over the image's own tokens writes the matrix P. "
+        "It never sees the question, so one compression serves the whole chat."
+    )
+
+    def __init__(
+        self,
+        d: int,
+        d_c: int = 64,
+        pool: Pool = "max",
+        positions: Positions = "sinusoidal",
+        *,
+        token_norm: float | None = None,
+        position_scale: float | None = None,
+        sigma_w: float | None = None,
+        seed: int = 0,
+        model_name: str = "",
+    ) -> None:
+        super().__init__()
+        if pool not in get_args(Pool):
+            raise InvalidOptionError(f"The pooling is one of {', '.join(get_args(Pool))}, not {pool!r}.")
+        if positions not in get_args(Positions):
+            raise InvalidOptionError(
+                f"Positions are one of {', '.join(get_args(Positions))}, not {positions!r}."
+            )
+        if d < 1 or d_c < 1:
+            raise InvalidOptionError(f"Both widths must be at least 1, not {d} and {d_c}.")
+        token_norm = math.sqrt(d) if token_norm is None else token_norm
+        self.d, self.d_c, self.pool, self.position_kind = d, d_c, pool, positions
+        self.position_scale = token_norm if position_scale is None else position_scale
+        if sigma_w is None:
+            square = token_norm**2 + (self.position_scale**2 if positions == "sinusoidal" else 0.0)
+            sigma_w = math.sqrt(SELF_LOGIT / (square * math.sqrt(d_c)))
+        self.sigma_w, self.model_name, self.trained = sigma_w, model_name, False
+        start = torch.randn(d, d_c, generator=torch.Generator().manual_seed(seed)) * sigma_w
+        self.query = nn.Parameter(start)
+        self.key = nn.Parameter(start.clone())
+        self.scale = nn.Parameter(torch.ones(d_c))
+
+    @classmethod
+    def create(cls, model: Any, **options: Any) -> Self:
+        """The weights that ship for the model if there are any, else the initialisation from its token norms.
+
+        Options ask for another generator than the shipped one, so they always give an initialisation.
+
+        Raises:
+            InvalidOptionError: no model was given, or there is no such option.
+            ModelMismatchError: the weights found belong to another model.
+        """
+        if model is None:
+            raise InvalidOptionError("MetaCompress reads a model's tokens: give get_method a model.")
+        folder = COMPRESSORS / model.name
+        if not options and weights_file.present(folder):
+            return cls.load(folder, model_name=model.name, d=model.width).to(model.device)
+        try:
+            made = cls(model.width, **{"token_norm": model.token_norm, "model_name": model.name, **options})
+        except TypeError as error:
+            raise InvalidOptionError(
+                f"MetaCompress does not take these options: {', '.join(options)}."
+            ) from error
+        return made.to(model.device)
+
+    @property
+    def label(self) -> str:
+        """The name, with a warning where the weights are only an initialisation."""
+        return self.title if self.trained else f"{self.title} (untrained)"
+
+    def positions(self, n: int) -> Tensor:
+        """E_pos, (n, d): sine and cosine along the sequence, every row of norm `position_scale`, or zeros."""
+        if self.position_kind == "none":
+            return self.query.new_zeros(n, self.d)
+        exponent = torch.arange(0, self.d, 2, device=self.query.device, dtype=torch.float64) / self.d
+        places = torch.arange(n, device=self.query.device, dtype=torch.float64)
+        angles = places[:, None] / 10000.0**exponent  # (n, ceil(d / 2))
+        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, : self.d]
+        table = table / table.norm(dim=1, keepdim=True).clamp_min(1e-12) * self.position_scale
+        return table.to(self.query.dtype)
+
+    def scores(self, embeddings: Tensor, budget: int) -> Tensor:
+        """The logits of P before the softmax.
+
+        Args:
+            embeddings: (..., n, d), the projector's output; read in the parameters' dtype.
+            budget: m.
+        Returns:
+            (..., m, n).
+        """
+        n = embeddings.shape[-2]
+        x = embeddings.to(self.query.dtype) + self.positions(n)  # (..., n, d)
+        windows = x[..., window_tokens(n, budget).to(x.device), :]  # (..., m, 3, d)
+        pooled = windows.amax(-2) if self.pool == "max" else windows.mean(-2)
+        q = (pooled @ self.query) * self.scale  # (..., m, d_c)
+        return q @ (x @ self.key).mT / math.sqrt(self.d_c)
+
+    def forward(self, embeddings: Tensor, budget: int) -> Tensor:
+        """P for a batch of images: embeddings (..., n, d) -> (..., m, n), rows sum to 1."""
+        return self.scores(embeddings, budget).softmax(-1)
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """P, (m, n), part of the graph of the parameters."""
+        return self(tokens.embeddings, budget)
+
+    def save(self, directory: str | Path, provenance: dict[str, Any]) -> None:
+        """Write model.safetensors and config.json; `provenance` says how the weights were trained."""
+        config = {
+            "d": self.d,
+            "d_c": self.d_c,
+            "pool": self.pool,
+            "positions": self.position_kind,
+            "position_scale": self.position_scale,
+            "sigma_w": self.sigma_w,
+            "model_name": self.model_name,
+        }
+        weights_file.write(Path(directory), self.state_dict(), {**config, "provenance": provenance})
+
+    @classmethod
+    def load(cls, directory: str | Path, *, model_name: str | None = None, d: int | None = None) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            directory: with model.safetensors and config.json.
+            model_name, d: the model to be served and its width; not checked where None.
+        Raises:
+            ModelUnavailableError: files are missing or damaged.
+            ModelMismatchError: the weights were made for another model or another width.
+        """
+        config, state = weights_file.read(Path(directory), model_name=model_name, d=d)
+        loaded = cls(**config)
+        weights_file.fill(loaded, state, Path(directory))
+        loaded.trained = True
+        return loaded

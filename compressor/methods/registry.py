@@ -1,0 +1,50 @@
+"""The methods by name: adding one is a module beside this one and a line here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from compressor.errors import UnknownMethodError
+from compressor.methods.base import Method
+from compressor.methods.metacompress import MetaCompress
+from compressor.methods.selection import Random, Sample, Uncompressed
+from compressor.methods.spatial import Spatial
+from compressor.projection import Stage
+
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (Uncompressed, Random, Sample, Spatial, MetaCompress)
+}
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What a page shows of a method before it is built."""
+
+    name: str
+    title: str
+    description: str
+    stage: Stage
+    prompt_dependent: bool
+
+
+def list_methods() -> list[MethodInfo]:
+    """All methods, in the order in which to offer them."""
+    return [
+        MethodInfo(cls.name, cls.title, cls.description, cls.stage, cls.prompt_dependent)
+        for cls in METHODS.values()
+    ]
+
+
+def get_method(name: str, model: Any = None, **options: Any) -> Method:
+    """Build a method by name.
+
+    Args:
+        name: one of `list_methods()`.
+        model: what `load_model` gives; learned methods need it.
+        options: of the method, such as `seed` of "random".
+    Raises:
+        UnknownMethodError: no method has this name.
+        InvalidOptionError: the method has no such option, or lacks its model.
+    """
+    if name not in METHODS:
+        raise UnknownMethodError(f"There is no method {name!r}; choose one of {', '.join(METHODS)}.")
+    return METHODS[name].create(model, **options)

@@ -1,0 +1,118 @@
+"""What every model is to the rest: an encoder of images, a tokenizer of turns, and a `Decoder`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from compressor.projection import Projection
+from compressor.tokens import ImageTokens
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The language model taken apart, so that the decoding loop needs nothing else of a model.
+
+    Args:
+        embed: ids (...) -> embeddings (..., d).
+        layers: called with hidden states (B, L, d) and keyword arguments `attention_mask` (additive,
+            (B, 1, L, keys), or None for plain causal), `position_embeddings`, `position_ids` and
+            `past_key_values` (an object with `update(keys, values, layer_index)`).
+        rotary: (hidden states, position_ids=(B, L) or (3, B, L)) -> (cos, sin).
+        norm: the final norm.
+        head: (..., d) -> logits (..., vocabulary).
+    """
+
+    embed: Callable[[Tensor], Tensor]
+    layers: Sequence[nn.Module]
+    rotary: Callable[..., tuple[Tensor, Tensor]]
+    norm: Callable[[Tensor], Tensor]
+    head: Callable[[Tensor], Tensor]
+
+
+class VisionLanguageModel(ABC):
+    """A loaded model.
+
+    Attributes: `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
+    (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`.
+    """
+
+    name: str
+    hf: nn.Module
+    decoder: Decoder
+    width: int
+    context_length: int
+    image_token_id: int
+    eos_id: int
+    tokenizer: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return self.hf.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the language model reads."""
+        return self.hf.get_input_embeddings().weight.dtype
+
+    @property
+    @abstractmethod
+    def token_norm(self) -> float:
+        """Root mean square of the norms of image tokens, measured on a fixed generated picture."""
+
+    def encode(self, image: Image.Image, want: frozenset[str] = frozenset()) -> ImageTokens:
+        """The tokens of one image, computed without a graph (but usable in one)."""
+        return self.encode_batch([image], want)[0]
+
+    @abstractmethod
+    def encode_batch(
+        self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
+        """The tokens of several images, in one pass of the encoder.
+
+        Args:
+            images: any size; converted to RGB.
+            want: what a method needs beyond the tokens (`Method.needs`).
+        Raises:
+            ImageError: the model cannot be shown such an image.
+            ModelMismatchError: the model does not offer what is wanted.
+        """
+
+    @abstractmethod
+    def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
+        """Apply P at its stage: what the language model reads of the image, (m, d)."""
+
+    @abstractmethod
+    def prompt_ids(self, question: str, first: bool) -> list[int]:
+        """Token ids of a question in the model's chat template.
+
+        Args:
+            question: taken literally; nothing in it becomes a special token.
+            first: whether it opens the chat: then the ids hold `image_token_id` exactly once.
+        Raises:
+            InvalidQuestionError: the question cannot be told apart from the template.
+        """
+
+    @abstractmethod
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the model has no token for, in order, each once."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of answer ids, without special tokens."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    def embed_ids(self, ids: Sequence[int], reduced: Tensor) -> Tensor:
+        """Embeddings (L, d) of ids, with the m reduced tokens (m, d) in the place of the image's id."""
+        table = self.decoder.embed
+        ids = list(ids)
+        if self.image_token_id not in ids:
+            return table(torch.tensor(ids, device=self.device))
+        at = ids.index(self.image_token_id)
+        before = table(torch.tensor(ids[:at], dtype=torch.long, device=self.device))
+        after = table(torch.tensor(ids[at + 1 :], dtype=torch.long, device=self.device))
+        return torch.cat([before, reduced.to(before.device, before.dtype), after])

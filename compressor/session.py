@@ -1,0 +1,311 @@
+"""A chat about one image on its reduced tokens: one compression, one cache, any number of turns.
+
+The transcript is a list of token ids; the cache is only a speed-up for a prefix of it. Each turn keeps the
+longest prefix that the cache and the transcript share and prefills the rest, so that a further question, a
+regenerated answer, an undo and a rebuild after new settings are one and the same thing.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from compressor.decoding import Request, Sampling, prefill, step
+from compressor.errors import (
+    ContextLengthError,
+    InvalidOptionError,
+    InvalidQuestionError,
+    ModelMismatchError,
+    SessionError,
+)
+from compressor.methods.base import Method
+from compressor.methods.registry import get_method
+from compressor.models.base import VisionLanguageModel
+from compressor.projection import Projection, token_budget
+from compressor.tokens import ImageTokens
+from compressor.turns import AnswerOptions, ChatTurn, TurnStats
+
+MAX_QUESTION_CHARACTERS = 4000
+
+
+class ChatSession:
+    """A chat about an image.
+
+    Args:
+        model: what `load_model` gives.
+        image: in any mode and size.
+        method: name of a method, or a method itself.
+        rate: share of the image tokens to remove, in [0, 1).
+        options: of the method.
+    Raises:
+        InvalidRateError, UnknownMethodError, InvalidOptionError: as their names say.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        image: Image.Image,
+        method: str | Method = "metacompress",
+        rate: float = 0.9,
+        **options: Any,
+    ) -> None:
+        self.model, self.image = model, image
+        self.turns: list[ChatTurn] = []
+        self._tokens: ImageTokens | None = None
+        self._stop = threading.Event()
+        self._answering = False
+        self._choose(method, rate, options)
+
+    def _choose(self, method: str | Method, rate: float, options: dict[str, Any]) -> None:
+        token_budget(1, rate)  # refuses a bad rate before anything changes
+        if isinstance(method, Method):
+            if options:
+                raise InvalidOptionError("Options belong to a method's name; this method is already built.")
+            self.method = method
+        else:
+            self.method = get_method(method, self.model, **options)
+        self._setting, self.rate, self._options = method, rate, options
+        self._projection: Projection | None = None
+        self._reduced: Tensor | None = None
+        self._forget_cache()
+
+    def _forget_cache(self) -> None:
+        self._request, self._cached = Request(), []
+
+    @property
+    def tokens(self) -> ImageTokens:
+        """The image's n tokens, encoded once."""
+        if self._tokens is None:
+            self._tokens = self.model.encode(self.image, self.method.needs)
+        return self._tokens
+
+    @property
+    def projection(self) -> Projection:
+        """The P from which the answers are computed; one per image and setting, made when first asked for."""
+        if self._projection is None:
+            with torch.no_grad():
+                budget = token_budget(len(self.tokens), self.rate)
+                self._projection = self.method.projection(self.tokens, budget)
+        return self._projection
+
+    @property
+    def reduced(self) -> Tensor:
+        """What the language model reads of the image, (m, d)."""
+        if self._reduced is None:
+            with torch.no_grad():
+                self._reduced = self.model.compress(self.tokens, self.projection)
+        return self._reduced
+
+    def configure(
+        self, method: str | Method | None = None, rate: float | None = None, **options: Any
+    ) -> None:
+        """Change method or rate; the transcript stays, and the next question replays it on the new tokens.
+
+        Args:
+            method, rate: None keeps the present one.
+            options: of the method; those of the present method stay where neither is given.
+        Raises:
+            InvalidRateError, UnknownMethodError, InvalidOptionError: nothing has changed then.
+        """
+        self._require_idle()
+        if method is None and not options:
+            options = self._options
+        method = self._setting if method is None else method
+        rate = self.rate if rate is None else rate
+        if (method, rate, options) != (self._setting, self.rate, self._options):
+            needs = self.method.needs
+            self._choose(method, rate, options)
+            if not self.method.needs <= needs:
+                self._tokens = None
+
+    def ask(self, question: str, **options: Any) -> Iterator[str]:
+        """Answer a question; the turn is part of `turns` once the iteration ends, however it ends.
+
+        Args:
+            question: kept as it is; nothing in it acts as a control token.
+            options: `max_new_tokens` (64), at which the answer ends at the latest; `temperature` (0.0, which
+                always takes the most probable token); `top_p` (1.0), the share of probability to draw from;
+                `seed` (None) of the draw.
+        Returns:
+            iterator of pieces of text; closing it early leaves the partial answer, marked as stopped.
+        Raises:
+            InvalidQuestionError: the question is empty or too long.
+            ContextLengthError: it does not fit into what the model can read.
+            InvalidOptionError: an option is unknown or out of range.
+            SessionError: another answer is being written.
+        """
+        return self._open(question, len(self.turns), AnswerOptions.of(options))
+
+    def regenerate(self, **options: Any) -> Iterator[str]:
+        """Answer the last question again, with the options of `ask`; nothing is compressed again.
+
+        The old answer stays until the new one has its first token.
+
+        Raises:
+            SessionError: there is no question yet; and as `ask` does.
+        """
+        if not self.turns:
+            raise SessionError("There is no answer to write again: ask a question first.")
+        return self._open(self.turns[-1].question, len(self.turns) - 1, AnswerOptions.of(options))
+
+    def _open(self, question: str, kept: int, options: AnswerOptions) -> Iterator[str]:
+        """Check a question that follows the first `kept` turns; the iterator that answers it."""
+        self._require_idle()
+        if not question.strip():
+            raise InvalidQuestionError("The question is empty: type one.")
+        if len(question) > MAX_QUESTION_CHARACTERS:
+            raise InvalidQuestionError(
+                f"The question has {len(question):,} characters; shorten it to {MAX_QUESTION_CHARACTERS:,}."
+            )
+        asked = time.perf_counter()
+        prompt = self.model.prompt_ids(question, first=kept == 0)
+        read = len(self._transcript(kept, prompt)) + self.projection.m - 1
+        if read >= self.model.context_length:
+            raise ContextLengthError(
+                "The chat no longer fits into what this model can read: "
+                "shorten the question, clear the chat, or raise the rate."
+            )
+        self._stop.clear()
+        limit = min(options.max_new_tokens, self.model.context_length - read)
+        spent_s = (
+            time.perf_counter() - asked
+        )  # encoding and compressing, if still to do, are part of the cost
+        return self._answer(question, kept, prompt, options.sampling(), limit, spent_s)
+
+    def _transcript(self, kept: int, prompt: list[int]) -> list[int]:
+        """Ids of the first turns and of a new prompt; the image is one id, each answer has its end token."""
+        ids: list[int] = []
+        for turn in self.turns[:kept]:
+            ids += turn.prompt_ids + turn.answer_ids
+            if ids[-1] != self.model.eos_id:
+                ids.append(self.model.eos_id)
+        return ids + prompt
+
+    def _answer(
+        self, question: str, kept: int, prompt: list[int], sampling: Sampling, limit: int, spent_s: float
+    ) -> Iterator[str]:
+        self._require_idle()
+        self._answering = True
+        started = time.perf_counter() - spent_s
+        try:
+            prefilled = self._prefill(self._transcript(kept, prompt), sampling)
+            first = time.perf_counter()
+            del self.turns[kept:]
+            answer_ids = [self._request.pending]
+            try:
+                yield from self._stream(answer_ids, limit)
+            finally:
+                stats = TurnStats(
+                    image_tokens=self.projection.m,
+                    prompt_tokens=prefilled,
+                    new_tokens=len(answer_ids),
+                    ttft_s=first - started,
+                    total_s=time.perf_counter() - started,
+                    kv_cache_bytes=self._request.cache_bytes,
+                )
+                stopped = not self._ended(answer_ids, limit)
+                answer = self.model.decode(answer_ids)
+                self.turns.append(ChatTurn(question, answer, stats, stopped, prompt, answer_ids))
+        finally:
+            self._answering = False
+
+    def _stream(self, answer_ids: list[int], limit: int) -> Iterator[str]:
+        """Extend `answer_ids` until the answer ends or is stopped, and yield the text that each id adds.
+
+        All ids are decoded each time, because a token's text depends on its neighbours; a text that ends
+        inside a multi-byte character waits for its rest.
+        """
+        shown = ""
+        while True:
+            text, ended = self.model.decode(answer_ids), self._ended(answer_ids, limit)
+            if text.startswith(shown) and text != shown and (ended or not text.endswith("\ufffd")):
+                delta, shown = text[len(shown) :], text
+                yield delta
+            if ended or self._stop.is_set():
+                return
+            answer_ids.append(self._step())
+
+    def _ended(self, answer_ids: list[int], limit: int) -> bool:
+        return answer_ids[-1] == self.model.eos_id or len(answer_ids) >= limit
+
+    @torch.inference_mode()
+    def _prefill(self, ids: list[int], sampling: Sampling) -> int:
+        """Bring the cache to hold `ids`, choose the first token; returns how many tokens were read for it."""
+        shared = 0
+        while shared < min(len(ids) - 1, len(self._cached)) and ids[shared] == self._cached[shared]:
+            shared += 1
+        if self.model.image_token_id not in self._cached[:shared]:
+            self._forget_cache()  # rewinding past the image: layers may differ in its entries
+            shared = 0
+        self._request.rewind(len(self._cached) - shared)
+        del self._cached[shared:]
+        self._request.sampling = sampling
+        embeds = self.model.embed_ids(ids[shared:], self.reduced)
+        prefill(self.model.decoder, [self._request], [embeds])
+        self._cached = list(ids)
+        return len(embeds)
+
+    @torch.inference_mode()
+    def _step(self) -> int:
+        pending = self._request.pending
+        next_id = step(self.model.decoder, [self._request])[0]
+        self._cached.append(pending)
+        return next_id
+
+    def undo(self) -> None:
+        """Take back the last question and its answer.
+
+        Raises:
+            SessionError: there is none.
+        """
+        self._require_idle()
+        if not self.turns:
+            raise SessionError("There is nothing to take back: ask a question first.")
+        self.turns.pop()
+
+    def clear(self) -> None:
+        """Forget all turns; image, tokens, projection and settings stay."""
+        self._require_idle()
+        self.turns.clear()
+
+    def stop(self) -> None:
+        """Ask a running answer to end after its current token; may be called from another thread."""
+        self._stop.set()
+
+    def _require_idle(self) -> None:
+        if self._answering:
+            raise SessionError("An answer is still being written: stop it or wait for its end.")
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """All there is to this chat but cache and model, as picklable data on the CPU."""
+        p = self.projection
+        return {
+            "model": self.model.name,
+            "image": self.image,
+            "method": self._setting,
+            "rate": self.rate,
+            "options": dict(self._options),
+            "turns": list(self.turns),
+            "projection": Projection(p.weights.detach().cpu(), p.layout, p.stage),
+            "reduced": self.reduced.detach().cpu(),
+        }
+
+    @classmethod
+    def resume(cls, model: VisionLanguageModel, state: dict[str, Any]) -> "ChatSession":
+        """A session that goes on where `state` was taken; nothing is compressed again.
+
+        Raises:
+            ModelMismatchError: the state comes from another model.
+        """
+        if state["model"] != model.name:
+            raise ModelMismatchError(f"This chat was held with {state['model']!r}, not with {model.name!r}.")
+        session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
+        session.turns = list(state["turns"])
+        session._projection = state["projection"]
+        session._reduced = state["reduced"].to(model.device, model.dtype)
+        return session

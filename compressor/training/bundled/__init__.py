@@ -1,0 +1,1 @@
+"""Trains the bundled tiny LLaVA from scratch: ``python -m compressor.training.bundled``."""

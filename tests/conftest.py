@@ -1,0 +1,112 @@
+"""Fixtures of the core: a tiny random LLaVA, saved and loaded through the real path."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
+WORDS = (
+    "user assistant : ? . , how many cats are there what color is the dog it yes no red blue < > / s image"
+)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+    np.random.seed(0)
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    ids = {word: index for index, word in enumerate(SPECIAL + WORDS.split())}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\w-]+|[^\w\s]"), "removed", invert=True)
+    tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", ids["<s>"])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=["<image>"],
+    )
+
+
+def _config(vocabulary: int) -> LlavaConfig:
+    vision = CLIPVisionConfig(
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+    )
+    text = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=3,
+    )
+    return LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, image_seq_length=16)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """Directory of a random LLaVA with 16 image tokens."""
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("checkpoint") / "random-llava"
+    tokenizer = _tokenizer()
+    model = LlavaForConditionalGeneration(_config(len(tokenizer)))
+    for parameter in model.parameters():  # the default spread of 0.02 gives almost uniform logits
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(
+        directory
+    )
+    return directory
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint):
+    """The random LLaVA, loaded as a user loads a local checkpoint."""
+    from compressor import load_model
+
+    return load_model(checkpoint, device="cpu")
+
+
+@pytest.fixture(params=["random", "tiny"])
+def any_model(request):
+    """The random LLaVA, and the bundled model in float64: its logits reach 25; float32 resolves 2e-6 there."""
+    import compressor
+
+    if request.param == "random":
+        return request.getfixturevalue("model")
+    return compressor.load_model("tiny", device="cpu", dtype=torch.float64)
+
+
+@pytest.fixture
+def image():
+    """A picture of 80 × 60 px whose colour tells the place."""
+    y, x = np.mgrid[0:60, 0:80]
+    return Image.fromarray(np.stack([x * 3, y * 4, (x + y) % 7 * 30], axis=-1).astype(np.uint8))

@@ -1,0 +1,108 @@
+"""P: what it refuses, what it says of the tokens, and that it survives the disk."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor import Projection, token_budget
+from compressor.errors import InvalidProjectionError, InvalidRateError
+from compressor.geometry import llava_layout
+
+LAYOUT = llava_layout((28, 28), image_size=28)  # 4 tokens
+
+
+@given(st.integers(1, 4000), st.floats(0, 1, exclude_max=True))
+def test_budget_is_the_rounded_rest_and_at_least_1(n, rate):
+    m = token_budget(n, rate)
+    assert 1 <= m <= n and (m == 1 or abs(m - n * (1 - rate)) <= 0.5 + 1e-9)
+
+
+def test_budgets_of_the_paper():
+    assert [token_budget(576, rate) for rate in (0, 0.7, 0.9)] == [576, 173, 58]
+
+
+@pytest.mark.parametrize("rate", [1, 1.5, -0.01, float("nan"), float("inf"), None, "0.5", True])
+def test_bad_rates_are_refused(rate):
+    with pytest.raises(InvalidRateError):
+        token_budget(576, rate)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        torch.ones(4),
+        torch.ones(0, 4),
+        torch.ones(2, 3),
+        torch.tensor([[0.0, 0, 0, -1]]),
+        torch.tensor([[0.0, 0, 0, float("nan")]]),
+        torch.tensor([[0.0, 0, 0, float("inf")]]),
+    ],
+)
+def test_bad_matrices_are_refused(weights):
+    with pytest.raises(InvalidProjectionError):
+        Projection(weights, LAYOUT)
+
+
+def test_bad_stage_is_refused():
+    with pytest.raises(InvalidProjectionError):
+        Projection(torch.eye(4), LAYOUT, "nowhere")
+
+
+def test_apply_is_the_product_in_the_dtype_of_the_tokens():
+    p = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.25, 0.75]])
+    x = torch.randn(4, 3, dtype=torch.float64)
+    torch.testing.assert_close(Projection(p, LAYOUT).apply(x), p.double() @ x, atol=1e-12, rtol=0)
+    half = Projection(p, LAYOUT).apply(x.to(torch.float16))
+    assert half.dtype == torch.float16
+    identity = Projection.identity(LAYOUT)
+    assert identity.apply(x) is x
+    with pytest.raises(InvalidProjectionError):
+        identity.apply(x[:3])
+
+
+def test_the_graph_is_kept():
+    raw = torch.zeros(2, 4, requires_grad=True)
+    projection = Projection(raw.softmax(-1), LAYOUT)
+    projection.apply(torch.randn(4, 3)).sum().backward()
+    assert raw.grad is not None and not projection.retention().requires_grad
+
+
+def test_roles_retention_and_entropy():
+    projection = Projection(torch.tensor([[0.5, 0.3, 0.2, 0], [0, 0.4, 0.6, 0]]), LAYOUT)
+    assert projection.roles() == ["kept", "merged", "kept", "pruned"]
+    torch.testing.assert_close(projection.retention(), torch.tensor([0.5, 0.7, 0.8, 0.0]))
+    expected = [
+        -(0.5 * np.log(0.5) + 0.3 * np.log(0.3) + 0.2 * np.log(0.2)),
+        -(0.4 * np.log(0.4) + 0.6 * np.log(0.6)),
+    ]
+    torch.testing.assert_close(projection.entropy(), torch.tensor(expected, dtype=torch.float32))
+    assert projection.roles(share=0.55) == ["merged", "merged", "kept", "pruned"]
+
+
+def test_a_row_of_zeros_keeps_nothing():
+    projection = Projection(torch.tensor([[0.0, 0, 0, 0], [1, 0, 0, 0]]), LAYOUT)
+    assert projection.roles() == ["kept", "pruned", "pruned", "pruned"]
+    assert Projection(torch.zeros(1, 4), LAYOUT).roles() == ["pruned"] * 4
+
+
+def test_save_and_load(tmp_path):
+    saved = Projection(torch.rand(3, 4), llava_layout((40, 28), image_size=28), "vision")
+    saved.save(tmp_path / "p.npz")
+    loaded = Projection.load(tmp_path / "p.npz")
+    assert torch.equal(loaded.weights, saved.weights)
+    assert loaded.layout == saved.layout and loaded.stage == "vision"
+
+
+def test_damaged_files_are_refused(tmp_path):
+    for content in (b"", b"nonsense", b"PK\x03\x04broken"):
+        with pytest.raises(InvalidProjectionError):
+            Projection.load(io.BytesIO(content))
+    with pytest.raises(InvalidProjectionError):
+        Projection.load(tmp_path / "missing.npz")
+    np.savez(tmp_path / "pickled.npz", weights=np.array([object()], dtype=object), meta=np.array("{}"))
+    with pytest.raises(InvalidProjectionError):
+        Projection.load(tmp_path / "pickled.npz")
