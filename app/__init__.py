@@ -1,0 +1,1 @@
+"""The page of MetaCompress Studio: what a person sees, built on the public names of `compressor`."""

@@ -1,0 +1,134 @@
+"""The left column: which picture, model, method and rate a visitor chats with.
+
+Plain functions that change a `Visit`. Whatever fails leaves the visit as it was.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from PIL import Image
+
+from app import settings
+from app.chat import notice
+from app.loading import Shelf
+from app.sessions import Visit
+from app.uploads import clean_image, take_upload
+from compressor import ChatSession, list_methods, list_models, token_budget
+from compressor.data import scenes
+
+
+@dataclass(frozen=True)
+class ChoicesView:
+    """What the left column shows; `methods` are (label, name) pairs."""
+
+    picture: Image.Image | None
+    notice: str
+    model: str
+    about_model: str
+    methods: list[tuple[str, str]]
+    method: str
+    about_method: str
+    rate_line: str
+    rate_matters: bool
+
+
+def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
+    """Draws a generated scene that no training has seen, and starts a chat about it."""
+    seed = scenes.HELD_OUT + secrets.randbelow(scenes.HELD_OUT) if seed is None else seed
+    scene = scenes.scene(seed)
+    _start(visit, shelf, scene.image, scene, visit.model)
+
+
+def upload(visit: Visit, shelf: Shelf, path: str) -> None:
+    """Starts a chat about an uploaded picture; the file is deleted."""
+    _start(visit, shelf, take_upload(path), None, visit.model)
+
+
+def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
+    """Starts a chat about the bundled photograph of this title."""
+    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None, visit.model)
+
+
+def remove_picture(visit: Visit, shelf: Shelf) -> None:
+    """Ends the chat and forgets its picture."""
+    with visit.interrupting():
+        visit.image = visit.scene = visit.chat = None
+        visit.settings_of_turns.clear()
+
+
+def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
+    """Starts a chat about the same picture with another model."""
+    if visit.image is None:
+        shelf.get(name)
+        visit.model = name
+    else:
+        _start(visit, shelf, visit.image, visit.scene, name)
+
+
+def retune(visit: Visit, shelf: Shelf, method: str, percent: float) -> None:
+    """Sets method and rate; a running answer is stopped, the transcript stays."""
+    rate = percent / 100
+    with visit.interrupting():
+        if visit.chat is not None:
+            visit.chat.configure(method=method, rate=rate)
+            _compress(visit.chat, shelf)
+        visit.method, visit.rate = method, rate
+
+
+def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
+    """The left column as it stands, with `error` in place of the usual notice if there is one."""
+    method = next(info for info in list_methods() if info.name == visit.method)
+    model = next(card for card in list_models() if card.name == visit.model)
+    is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
+    return ChoicesView(
+        picture=visit.image,
+        notice=notice("error", error) or notice("info", model.notice if is_photograph else ""),
+        model=visit.model,
+        about_model=model.description,
+        methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
+        method=visit.method,
+        about_method=method.description,
+        rate_line=rate_line(visit),
+        rate_matters=visit.method != "none",
+    )
+
+
+def rate_line(visit: Visit) -> str:
+    """The line under the slider: the rate and "n → m", with m for every rate, for the page to follow."""
+    if visit.chat is None:
+        return ""
+    m, n = visit.chat.projection.m, visit.chat.projection.n
+    budgets = ",".join(str(token_budget(n, percent / 100)) for percent in range(100))
+    return (
+        f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '
+        f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'
+    )
+
+
+def _start(visit: Visit, shelf: Shelf, image: Image.Image, scene: scenes.Scene | None, model: str) -> None:
+    """Compresses the picture and puts a new chat about it in the place of the old one."""
+    loaded = shelf.get(model)
+    with visit.interrupting():
+        chat = ChatSession(loaded, image, method=visit.method, rate=visit.rate)
+        _compress(chat, shelf)
+        visit.image, visit.scene, visit.chat, visit.model = image, scene, chat, model
+        visit.settings_of_turns.clear()
+
+
+def _compress(chat: ChatSession, shelf: Shelf) -> None:
+    """Has the session make its P and the reduced tokens now: they show at once, and no answer waits."""
+    with shelf.computing:
+        _ = chat.reduced
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """(label, name) of every model of the catalog."""
+    return [
+        (f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title, card.name)
+        for card in list_models()
+    ]
+
+
+def method_choices() -> list[tuple[str, str]]:
+    """(label, name) of every method."""
+    return [(info.title, info.name) for info in list_methods()]

@@ -1,0 +1,1 @@
+"""Pure functions from a projection (and its image) to a figure or a picture."""

@@ -1,0 +1,183 @@
+"""The page: three columns, and which event calls which handler. Nothing is decided here."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from app import chat, choices, inspector, settings
+from app.loading import Shelf
+from app.panes import MASTHEAD, ChatPane, ChoicesPane, InspectorPane, chat_pane, choices_pane, inspector_pane
+from app.sessions import Visit, VisitStore
+from compressor.errors import StudioError
+
+# While the slider moves, its line follows in the browser; the numbers come with it, from `token_budget`. The
+# slider and its line are never written back while it moves, or the thumb would jump under the hand.
+FOLLOW_RATE = """(rate) => {
+  const line = document.getElementById("rate-line");
+  if (!line) return;
+  line.querySelector(".rate").textContent = rate + "%";
+  line.querySelector(".m").textContent = line.dataset.budgets.split(",")[rate];
+}"""
+
+
+def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
+    """The whole page.
+
+    Args:
+        shelf: where models come from.
+        store: where visits are kept.
+    """
+    title = "MetaCompress Studio"
+    with gr.Blocks(title=title, fill_width=True, analytics_enabled=False, delete_cache=(600, 600)) as demo:
+        visit = gr.State(None, delete_callback=store.close)
+        gr.HTML(MASTHEAD)
+        with gr.Row(elem_id="columns"):
+            with gr.Column(scale=3, min_width=320):
+                left = choices_pane()
+            with gr.Column(scale=5, min_width=320):
+                middle = chat_pane()
+            with gr.Column(scale=4, min_width=320):
+                right = inspector_pane()
+        _wire_choices(demo, shelf, store, visit, left, middle, right)
+        _wire_chat(store, visit, left, middle)
+        _wire_inspector(store, visit, right)
+    return demo.queue(max_size=settings.QUEUE, default_concurrency_limit=settings.PREVIEWS_AT_ONCE)
+
+
+def _wire_choices(
+    demo: gr.Blocks,
+    shelf: Shelf,
+    store: VisitStore,
+    visit: gr.State,
+    left: ChoicesPane,
+    middle: ChatPane,
+    right: InspectorPane,
+) -> None:
+    """What is chatted about: each change redraws the projection, all but method and rate clear the chat."""
+    everything = [*left.outputs(), *middle.outputs(), *right.outputs()]
+
+    def attempt(change: Callable[..., None], key: str, values: tuple) -> tuple[Visit, str, list]:
+        """Makes a change; returns the visit, what went wrong in it, and its projection as it is drawn now."""
+        state, error = store.get(key), ""
+        arguments, drawing = values[:-3], values[-3:]
+        try:
+            change(state, shelf, *arguments)
+        except StudioError as problem:
+            error = str(problem)
+        return state, error, right.values(inspector.view(state, *drawing))
+
+    def changed(change: Callable[..., None], key: str, *values: Any) -> list:
+        state, error, drawn = attempt(change, key, values)
+        return [*left.values(choices.view(state, shelf, error)), *middle.values(chat.view(state)), *drawn]
+
+    def rated(key: str, *values: Any) -> list:
+        state, error, drawn = attempt(choices.retune, key, values)
+        return [choices.view(state, shelf, error).notice, *drawn]
+
+    def enter(*drawing: str) -> list:
+        key = store.open()
+        return [key, *changed(choices.new_scene, key, *drawing)]
+
+    def on(register: Callable, change: Callable[..., None], *inputs: Any) -> None:
+        inputs = [visit, *inputs, *right.inputs()]
+        handler = functools.partial(changed, change)
+        _private(register, handler, inputs, everything, trigger_mode="always_last")
+
+    _private(demo.load, enter, right.inputs(), [visit, *everything])
+    on(left.picture.upload, choices.upload, left.picture)
+    on(left.picture.clear, choices.remove_picture)
+    on(left.new_scene.click, choices.new_scene)
+    for button in left.photographs:
+        on(button.click, choices.photograph, button)
+    on(left.model.input, choices.choose_model, left.model)
+    on(left.method.input, choices.retune, left.method, left.rate)
+    inputs = [visit, left.method, left.rate, *right.inputs()]
+    _private(left.rate.input, rated, inputs, [left.notice, *right.outputs()], trigger_mode="always_last")
+    left.rate.input(None, left.rate, None, js=FOLLOW_RATE, api_visibility="private")
+
+
+def _wire_chat(store: VisitStore, visit: gr.State, left: ChoicesPane, middle: ChatPane) -> None:
+    """Asking in all its ways, stopping, taking back."""
+
+    def asked(key: str, question: str, *options: float) -> Iterator[list]:
+        yield from _chat_stream(middle, chat.ask(store.get(key), question, **_named(options)))
+
+    def regenerated(key: str, *options: float) -> Iterator[list]:
+        yield from _chat_stream(middle, chat.regenerate(store.get(key), **_named(options)))
+
+    def stopped(key: str) -> None:
+        chat.stop(store.get(key))
+
+    def undone(key: str) -> list:
+        return middle.values(chat.undo(store.get(key)))
+
+    def cleared(key: str) -> list:
+        return middle.values(chat.clear(store.get(key)))
+
+    def on(register: Callable, handler: Callable, *inputs: Any) -> None:
+        slot = {"concurrency_id": "answer", "concurrency_limit": settings.ANSWERS_AT_ONCE}
+        _private(register, handler, [visit, *inputs, *left.options], middle.outputs(), **slot)
+
+    on(middle.question.submit, asked, middle.question)
+    on(middle.ask.click, asked, middle.question)
+    for button in middle.suggestions:
+        on(button.click, asked, button)
+    on(middle.regenerate.click, regenerated)
+    _private(middle.stop.click, stopped, visit, None, queue=False)
+    _private(middle.undo.click, undone, visit, middle.outputs())
+    _private(middle.clear.click, cleared, visit, middle.outputs())
+
+
+def _wire_inspector(store: VisitStore, visit: gr.State, right: InspectorPane) -> None:
+    """How the projection is drawn; the projection itself stays."""
+
+    def redrawn(key: str, *drawing: str) -> list:
+        return right.values(inspector.view(store.get(key), *drawing))
+
+    for radio in right.inputs():
+        _private(radio.input, redrawn, [visit, *right.inputs()], right.outputs(), trigger_mode="always_last")
+
+
+def _named(options: tuple[float, ...]) -> dict[str, float]:
+    """The values of the generation options under the names that `ChatSession.ask` gives them."""
+    longest, temperature, seed = options
+    return {"max_new_tokens": int(longest), "temperature": float(temperature), "seed": int(seed or 0)}
+
+
+def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[list]:
+    """Views of a streaming answer as values; between the first and the last only the transcript is sent."""
+    running = False
+    for view in views:
+        values = middle.values(view)
+        yield [values[0], *(gr.skip() for _ in values[1:])] if running and view.running else values
+        running = view.running
+
+
+def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> None:
+    """Registers a handler outside the public API; an error that a visitor can meet becomes a message."""
+    options = {"api_visibility": "private", "show_progress": "hidden"} | options
+    told = _told_stream(handler) if inspect.isgeneratorfunction(handler) else _told(handler)
+    register(told, inputs, outputs, **options)
+
+
+def _told(handler: Callable) -> Callable:
+    def call(*values: Any) -> Any:
+        try:
+            return handler(*values)
+        except StudioError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return call
+
+
+def _told_stream(handler: Callable) -> Callable:
+    def stream(*values: Any) -> Iterator[Any]:
+        try:
+            yield from handler(*values)
+        except StudioError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return stream

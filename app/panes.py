@@ -1,0 +1,244 @@
+"""The three columns of the page: their components, and how a view fills them. No events, no decisions."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Component
+
+from app import choices, settings
+from app.chat import ChatView
+from app.figures.heatmap import SCALES
+from app.inspector import InspectorView
+from app.picture import picture
+
+MASTHEAD = """<header id="masthead">
+<svg viewBox="0 0 20 20" aria-hidden="true"><rect x="1" y="1" width="5" height="5"/><rect x="1" y="7.5"
+width="5" height="5" opacity=".45"/><rect x="7.5" y="7.5" width="5" height="5"/><rect x="7.5" y="14" width="5"
+height="5" opacity=".45"/><rect x="14" y="14" width="5" height="5"/></svg>
+<div><h1>MetaCompress Studio</h1>
+<p>Chat about a picture while the model reads only m of its n tokens, and see the matrix P between them.</p>
+</div></header>"""
+PRIVACY = (
+    '<p class="fine">Your picture and chat stay in this server’s memory while the page is open. '
+    "Nothing is kept or sent on.</p>"
+)
+
+
+@dataclass(frozen=True)
+class ChoicesPane:
+    """The left column: picture, model, method, rate."""
+
+    picture: gr.Image
+    new_scene: gr.Button
+    photographs: tuple[gr.Button, ...]
+    notice: gr.HTML
+    model: gr.Dropdown
+    method: gr.Dropdown
+    rate: gr.Slider
+    rate_line: gr.HTML
+    options: tuple[Component, ...]
+
+    def outputs(self) -> list[Component]:
+        """What `values` fills, in its order."""
+        return [self.picture, self.model, self.method, self.rate_line, self.rate, self.notice]
+
+    @staticmethod
+    def values(view: choices.ChoicesView) -> list:
+        """A view as values of the outputs."""
+        return [
+            view.picture,
+            gr.update(value=view.model, info=view.about_model),
+            gr.update(choices=view.methods, value=view.method, info=view.about_method),
+            view.rate_line,
+            gr.update(interactive=view.rate_matters),
+            view.notice,
+        ]
+
+
+@dataclass(frozen=True)
+class ChatPane:
+    """The middle column: the chat and what it costs."""
+
+    chatbot: gr.Chatbot
+    notice: gr.HTML
+    suggestions: tuple[gr.Button, ...]
+    question: gr.Textbox
+    ask: gr.Button
+    stop: gr.Button
+    regenerate: gr.Button
+    undo: gr.Button
+    clear: gr.Button
+    cost: gr.HTML
+
+    def outputs(self) -> list[Component]:
+        """What `values` fills, in its order."""
+        buttons = [self.ask, self.stop, self.regenerate, self.undo, self.clear]
+        return [self.chatbot, self.cost, self.notice, self.question, *buttons, *self.suggestions]
+
+    @staticmethod
+    def values(view: ChatView) -> list:
+        """A view as values of the outputs."""
+        settled = bool(view.messages) and not view.running
+        switches = [not view.running, view.running, settled, settled, settled]
+        texts = view.suggestions + [""] * (settings.SUGGESTIONS - len(view.suggestions))
+        return [
+            view.messages,
+            view.cost,
+            view.notice,
+            gr.skip() if view.question is None else view.question,
+            *(gr.update(interactive=switch) for switch in switches),
+            *(gr.update(value=text, visible=bool(text), interactive=not view.running) for text in texts),
+        ]
+
+
+@dataclass(frozen=True)
+class InspectorPane:
+    """The right column: the projection on the picture and as a matrix."""
+
+    overlay: gr.Image
+    legend: gr.HTML
+    colouring: gr.Radio
+    heatmap: gr.Plot
+    caption: gr.HTML
+    layout: gr.Radio
+    scale: gr.Radio
+
+    def inputs(self) -> list[Component]:
+        """The arguments of `inspector.view` after the visit, in its order."""
+        return [self.colouring, self.layout, self.scale]
+
+    def outputs(self) -> list[Component]:
+        """What `values` fills, in its order."""
+        return [self.overlay, self.legend, self.heatmap, self.caption]
+
+    @staticmethod
+    def values(view: InspectorView) -> list:
+        """A view as values of the outputs."""
+        return [view.overlay, view.legend, view.figure, view.caption]
+
+
+def choices_pane() -> ChoicesPane:
+    """Draws the left column."""
+    _heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
+    shown = picture(
+        label="Picture",
+        show_label=False,
+        elem_id="picture",
+        sources=["upload", "clipboard"],
+        buttons=["fullscreen"],
+        height=300,
+        alt_text="The picture you chat about",
+    )
+    with gr.Row(elem_id="examples"):
+        new_scene = gr.Button("New scene", size="sm", elem_id="new-scene")
+        photographs = tuple(
+            gr.Button(word, icon=path, size="sm", elem_classes="photograph")
+            for word, path in settings.PHOTOGRAPHS.items()
+        )
+    notice = gr.HTML(elem_id="picture-notice")
+    with gr.Group():
+        model = _dropdown("Model", choices.model_choices(), settings.FIRST_MODEL)
+        method = _dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
+        rate = gr.Slider(
+            0, 99, settings.FIRST_RATE, step=1, label="Compression rate", buttons=[], elem_id="rate"
+        )
+        rate_line = gr.HTML(elem_id="rate-text")
+    options = _generation_options()
+    gr.HTML(PRIVACY)
+    return ChoicesPane(shown, new_scene, photographs, notice, model, method, rate, rate_line, options)
+
+
+def chat_pane() -> ChatPane:
+    """Draws the middle column."""
+    _heading("Chat", "Every answer reads the same m tokens; a further turn adds only its own text.")
+    chatbot = gr.Chatbot(
+        label="Chat",
+        show_label=False,
+        elem_id="chat",
+        height=440,
+        layout="bubble",
+        buttons=[],
+        latex_delimiters=[],
+        feedback_options=None,
+        placeholder="### Ask about the picture\nThen raise the rate, and regenerate the answer.",
+    )
+    notice = gr.HTML(elem_id="chat-notice")
+    with gr.Row(elem_id="suggestions"):
+        suggestions = tuple(
+            gr.Button(visible=False, size="sm", elem_classes="suggestion")
+            for _ in range(settings.SUGGESTIONS)
+        )
+    with gr.Row(elem_id="asking"):
+        question = gr.Textbox(
+            label="Question",
+            show_label=False,
+            container=False,
+            placeholder="Ask about the picture",
+            lines=1,
+            max_lines=5,
+            scale=5,
+            elem_id="question",
+        )
+        ask = gr.Button("Ask", variant="primary", scale=0, min_width=88, elem_id="ask")
+    with gr.Row(elem_id="chat-actions"):
+        stop, regenerate, undo, clear = (
+            gr.Button(word, size="sm", interactive=False, elem_id=word.split()[0].lower())
+            for word in ("Stop", "Regenerate", "Undo", "Clear chat")
+        )
+    cost = gr.HTML(elem_id="cost")
+    return ChatPane(chatbot, notice, suggestions, question, ask, stop, regenerate, undo, clear, cost)
+
+
+def inspector_pane() -> InspectorPane:
+    """Draws the right column."""
+    _heading("What the model reads", "Every patch of the picture, by what the projection does with it.")
+    overlay = picture(
+        label="Overlay",
+        show_label=False,
+        elem_id="overlay",
+        interactive=False,
+        buttons=["fullscreen"],
+        height=330,
+        alt_text="The picture with its patches marked as kept, merged or pruned; the numbers are below",
+    )
+    legend = gr.HTML(elem_id="legend")
+    colouring = _radio(
+        "Colour patches by", [("Kept, merged, pruned", "roles"), ("Weight that arrives", "retention")]
+    )
+    _heading("Projection P", "The darker a cell, the more of an image token a reduced token takes.")
+    heatmap = gr.Plot(label="Projection P", show_label=False, elem_id="heatmap")
+    caption = gr.HTML(elem_id="caption")
+    layout = _radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
+    scale = _radio("Shade", [(label, name) for name, label in SCALES.items()])
+    return InspectorPane(overlay, legend, colouring, heatmap, caption, layout, scale)
+
+
+def _generation_options() -> tuple[Component, ...]:
+    """Longest answer, temperature, seed: in the order in which `interface` names them."""
+    with gr.Accordion("Generation", open=False):
+        longest = gr.Slider(
+            1,
+            settings.MAX_NEW_TOKENS,
+            settings.FIRST_NEW_TOKENS,
+            step=1,
+            label="Longest answer, tokens",
+            buttons=[],
+        )
+        temperature = gr.Slider(
+            0, 2, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token.", buttons=[]
+        )
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Matters above temperature 0.")
+    return longest, temperature, seed
+
+
+def _dropdown(label: str, entries: list[tuple[str, str]], first: str) -> gr.Dropdown:
+    return gr.Dropdown(entries, value=first, label=label, filterable=False, elem_id=label.lower())
+
+
+def _radio(label: str, entries: list[tuple[str, str]]) -> gr.Radio:
+    name = label.split()[0].lower()
+    return gr.Radio(entries, value=entries[0][1], label=label, elem_id=name, elem_classes="compact")
+
+
+def _heading(title: str, text: str) -> None:
+    gr.HTML(f"<h2>{title}</h2><p>{text}</p>", elem_classes="section")

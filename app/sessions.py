@@ -1,0 +1,118 @@
+"""Who is chatting: a bounded store of visits, each with its own lock.
+
+The page holds only the key of a visit; picture and chat stay here, in memory, until the visitor leaves, rests
+too long, or newer visitors need the room.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+
+from app import settings
+from compressor import ChatSession
+from compressor.data.scenes import Scene
+from compressor.errors import VisitError
+
+
+@dataclass
+class Visit:
+    """One visitor: the picture, the chat about it, and what was chosen.
+
+    `scene` is set when the picture was generated, so that true answers are known. `settings_of_turns` says
+    for each turn of the chat under which method, rate and m it was answered. `busy` is held while the chat
+    changes.
+    """
+
+    image: Image.Image | None = None
+    scene: Scene | None = None
+    chat: ChatSession | None = None
+    model: str = settings.FIRST_MODEL
+    method: str = settings.FIRST_METHOD
+    rate: float = settings.FIRST_RATE / 100
+    settings_of_turns: list[tuple[Any, str]] = field(default_factory=list)
+    busy: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def interrupting(self, timeout_s: float = 30.0) -> Iterator[None]:
+        """Stops a running answer and holds the visit.
+
+        Raises:
+            VisitError: the answer did not come to its next token within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.busy.acquire(timeout=0.05):
+            self.chat.stop()
+            if time.monotonic() > deadline:
+                raise VisitError("The running answer could not be stopped yet; wait a moment and try again.")
+        try:
+            yield
+        finally:
+            self.busy.release()
+
+
+class VisitStore:
+    """Visits by key, at most `capacity` of them, none idle for longer than `idle_s` seconds."""
+
+    def __init__(
+        self,
+        capacity: int = settings.MAX_VISITS,
+        idle_s: float = settings.IDLE_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._capacity = capacity
+        self._idle_s = idle_s
+        self._clock = clock
+        self._visits: dict[str, Visit] = {}  # the longest unused first
+        self._used: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def open(self) -> str:
+        """Makes room, starts a visit and returns its key."""
+        key = secrets.token_urlsafe(16)
+        with self._lock:
+            self._evict()
+            self._visits[key] = Visit()
+            self._used[key] = self._clock()
+        return key
+
+    def get(self, key: str | None) -> Visit:
+        """The visit of `key`, now the most recently used.
+
+        Raises:
+            VisitError: there is no such visit (any more).
+        """
+        with self._lock:
+            visit = self._visits.pop(key, None)
+            if visit is None:
+                raise VisitError(
+                    "This chat was put away because it rested too long; reload the page to start a new one."
+                )
+            self._visits[key] = visit
+            self._used[key] = self._clock()
+        return visit
+
+    def close(self, key: str | None) -> None:
+        """Forgets a visit; stops its answer if one is running."""
+        with self._lock:
+            visit = self._visits.pop(key, None)
+            self._used.pop(key, None)
+        if visit is not None and visit.chat is not None:
+            visit.chat.stop()
+
+    def __len__(self) -> int:
+        return len(self._visits)
+
+    def _evict(self) -> None:
+        """Drops idle visits, then the longest unused until one fits; a visit that is being answered stays."""
+        now = self._clock()
+        for key in list(self._visits):
+            full = len(self._visits) >= self._capacity
+            idle = now - self._used[key] > self._idle_s
+            if (full or idle) and not self._visits[key].busy.locked():
+                del self._visits[key], self._used[key]

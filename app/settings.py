@@ -1,0 +1,21 @@
+"""What is fixed about the page: its pictures, its first choices, and how much one process takes on."""
+
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+PHOTOGRAPHS = {word: EXAMPLES / f"{word.lower()}.jpg" for word in ("Cat", "Coffee", "Rocket")}
+
+FIRST_MODEL = "tiny"
+FIRST_METHOD = "metacompress"
+FIRST_RATE = 90  # percent
+SUGGESTIONS = 4
+
+MAX_NEW_TOKENS = 256
+FIRST_NEW_TOKENS = 64
+
+MAX_VISITS = 32
+IDLE_S = 1800.0
+ANSWERS_AT_ONCE = 2
+PREVIEWS_AT_ONCE = 4
+QUEUE = 32
+YIELDS_PER_S = 12  # how often a streaming answer is sent to the browser

@@ -1,0 +1,172 @@
+"""The left column: pictures, models, methods, rates, and that whatever fails leaves everything as it was."""
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app import chat, choices, settings
+from app.loading import Shelf
+from app.sessions import Visit
+from compressor import list_methods, list_models, token_budget
+from compressor.errors import ImageError, ModelUnavailableError, StudioError
+
+
+def snapshot(visit: Visit) -> tuple:
+    return visit.image, visit.scene, visit.chat, visit.model, visit.method, visit.rate, len(visit.chat.turns)
+
+
+def test_new_scenes_are_held_out_and_differ(visit, shelf):
+    first = visit.scene
+    choices.new_scene(visit, shelf)
+    assert visit.scene.seed >= choices.scenes.HELD_OUT and visit.scene.seed != first.seed
+    assert visit.image is visit.scene.image and visit.chat.turns == []
+
+
+def test_an_upload_starts_a_chat(visit, shelf, tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (90, 60), "teal").save(path)
+    choices.upload(visit, shelf, str(path))
+    assert visit.image.size == (90, 60) and visit.scene is None
+    assert visit.chat.projection.layout.size == (90, 60)
+
+
+def test_a_bad_upload_leaves_picture_chat_and_settings(visit, shelf, tmp_path):
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    before = snapshot(visit)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"no picture")
+    with pytest.raises(ImageError):
+        choices.upload(visit, shelf, str(path))
+    assert snapshot(visit) == before
+
+
+@pytest.mark.parametrize("title", settings.PHOTOGRAPHS)
+def test_photographs_are_shown_with_the_models_limits(visit, shelf, title):
+    choices.photograph(visit, shelf, title)
+    view = choices.view(visit, shelf)
+    assert "knows only its own world" in view.notice
+    assert view.picture.width > 300 and settings.PHOTOGRAPHS[title].stat().st_size <= 300_000
+
+
+def test_a_scene_needs_no_notice(visit, shelf):
+    assert choices.view(visit, shelf).notice == ""
+
+
+def test_removing_the_picture_ends_the_chat(visit, shelf):
+    choices.remove_picture(visit, shelf)
+    view = choices.view(visit, shelf)
+    assert view.picture is None and view.rate_line == "" and visit.chat is None
+    choices.retune(visit, shelf, "sample", 50)  # the settings can still be chosen
+    choices.choose_model(visit, shelf, "tiny")
+    choices.new_scene(visit, shelf)
+    assert visit.chat.projection.m == 8
+
+
+@pytest.mark.parametrize("method", [info.name for info in list_methods()])
+@pytest.mark.parametrize("percent", [0, 50, 99])
+def test_retune_changes_the_sessions_own_projection(visit, shelf, method, percent):
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    choices.retune(visit, shelf, method, percent)
+    view = choices.view(visit, shelf)
+    m = 16 if method == "none" else token_budget(16, percent / 100)
+    assert visit.chat.projection.m == m and len(visit.chat.turns) == 1
+    assert view.method == method and f'<span class="rate">{percent}%</span>' in view.rate_line
+    assert f'16 → <span class="m">{m}</span>' in view.rate_line
+
+
+@pytest.mark.parametrize(("method", "percent"), [("sample", 100), ("sample", -1), ("nonsense", 50)])
+def test_settings_out_of_range_change_nothing(visit, shelf, method, percent):
+    before = snapshot(visit)
+    with pytest.raises(StudioError):
+        choices.retune(visit, shelf, method, percent)
+    assert snapshot(visit) == before
+
+
+def test_retune_interrupts_a_running_answer(visit, shelf):
+    answering = chat.ask(visit, "how many cats are there", max_new_tokens=150)
+    next(answering)
+    consumer = threading.Thread(target=lambda: list(answering))
+    consumer.start()
+    choices.retune(visit, shelf, "sample", 25)
+    consumer.join(20)
+    assert visit.chat.projection.m == 12 and not visit.busy.locked()
+    assert len(visit.chat.turns) == 1
+
+
+def test_the_slider_is_told_every_budget(visit, shelf):
+    choices.retune(visit, shelf, "sample", 30)
+    line = choices.rate_line(visit)
+    budgets = line.split('data-budgets="')[1].split('"')[0].split(",")
+    assert [int(budget) for budget in budgets] == [token_budget(16, percent / 100) for percent in range(100)]
+
+
+def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, model):
+    def load(name):
+        if name == "tiny":
+            return model
+        raise ModelUnavailableError("It needs 14 GB.")
+
+    assert [name for _, name in choices.model_choices()] == [card.name for card in list_models()]
+    before = snapshot(visit)
+    with pytest.raises(ModelUnavailableError, match="14 GB"):
+        choices.choose_model(visit, Shelf(load), "llava-1.5-7b")
+    assert snapshot(visit) == before
+    assert "14 GB" in choices.view(visit, Shelf(load), "It needs 14 GB.").notice
+
+
+def test_another_model_starts_a_new_chat_about_the_same_picture(visit, shelf):
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    image = visit.image
+    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    assert visit.model == "llava-1.5-7b" and visit.image is image and visit.chat.turns == []
+
+
+def test_untrained_metacompress_is_named_so(visit, shelf):
+    labels = dict((name, label) for label, name in choices.view(visit, shelf).methods)
+    assert labels["metacompress"] == "MetaCompress (untrained)" and labels["none"] != labels["random"]
+
+
+def test_the_rate_does_not_matter_to_none(visit, shelf):
+    choices.retune(visit, shelf, "none", 50)
+    assert not choices.view(visit, shelf).rate_matters
+    choices.retune(visit, shelf, "sample", 50)
+    assert choices.view(visit, shelf).rate_matters
+
+
+def test_every_method_says_what_it_does(visit, shelf):
+    for info in list_methods():
+        choices.retune(visit, shelf, info.name, 50)
+        assert choices.view(visit, shelf).about_method.endswith(".")
+
+
+def test_a_model_is_loaded_once_for_many(model):
+    loads = []
+
+    def load(name):
+        loads.append(name)
+        return model
+
+    shelf = Shelf(load)
+    threads = [threading.Thread(target=shelf.get, args=("tiny",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == ["tiny"]
+
+
+def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
+    def load(name):
+        raise ModelUnavailableError("Its files are missing.")
+
+    shelf = Shelf(load)
+    shelf.warm("tiny").join(10)
+    assert "Its files are missing." in capsys.readouterr().out
+    with pytest.raises(ModelUnavailableError):
+        shelf.get("tiny")
+
+
+def test_pictures_keep_their_pixels(visit, shelf):
+    assert np.array_equal(visit.chat.image, visit.scene.image)

@@ -1,0 +1,62 @@
+"""The right column shows the session's own projection, and what it shows changes with it."""
+
+import re
+
+import numpy as np
+import pytest
+
+from app import choices, inspector
+from app.sessions import Visit
+
+
+def test_without_a_picture_there_is_a_next_step():
+    view = inspector.view(Visit())
+    assert view.overlay is None and view.figure is None and "Choose a picture" in view.caption
+
+
+def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        inspector, "overlay", lambda projection, image, colouring: drawn.append((projection, image))
+    )
+    monkeypatch.setattr(
+        inspector, "heatmap", lambda projection, **options: drawn.append((projection, options))
+    )
+    inspector.view(visit, "roles", "stored", "row")
+    assert drawn == [
+        (visit.chat.projection, visit.image),
+        (visit.chat.projection, {"as_stored": True, "scale": "row"}),
+    ]
+
+
+@pytest.mark.parametrize("change", [("sample", 90), ("metacompress", 50), ("none", 90)])
+def test_both_change_with_method_and_rate_without_an_answer(visit, shelf, change):
+    before = inspector.view(visit)
+    choices.retune(visit, shelf, *change)
+    after = inspector.view(visit)
+    assert visit.chat.turns == []
+    assert not np.array_equal(before.overlay, after.overlay)
+    assert before.figure.data[0].z.shape != after.figure.data[0].z.shape or not np.array_equal(
+        before.figure.data[0].z, after.figure.data[0].z
+    )
+
+
+def test_the_legend_follows_the_method(visit, shelf):
+    legends = set()
+    for method in ("sample", "metacompress", "none"):
+        choices.retune(visit, shelf, method, 50)
+        legends.add(inspector.view(visit).legend)
+    assert len(legends) == 3
+
+
+def test_the_legend_counts_every_token_once(visit, shelf):
+    choices.retune(visit, shelf, "sample", 75)
+    counts = [int(count) for count in re.findall(r"<b>(\d+)</b>", inspector.view(visit).legend)]
+    assert counts == [4, 0, 12]
+
+
+def test_the_switches_change_the_drawing(visit):
+    first = inspector.view(visit)
+    assert not np.array_equal(first.overlay, inspector.view(visit, "retention").overlay)
+    assert first.figure.data[0].z.shape == inspector.view(visit, layout="stored").figure.data[0].z.shape[::-1]
+    assert not np.array_equal(first.figure.data[0].z, inspector.view(visit, scale="linear").figure.data[0].z)

@@ -1,0 +1,156 @@
+"""The page as Gradio sees it: what is public, what is sent, and that events reach the handlers."""
+
+import base64
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import gradio as gr
+import pytest
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from app import settings
+from app.interface import build
+from app.picture import picture
+from app.sessions import VisitStore
+from app.theme import STYLE_SHEET, studio_theme
+from compressor.errors import StudioError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store():
+    return VisitStore()
+
+
+@pytest.fixture
+def demo(shelf, store):
+    return build(shelf, store)
+
+
+def handler(demo: gr.Blocks, target: str, event: str):
+    """The function that the event of the component with this element id calls."""
+    ids = {block.elem_id: key for key, block in demo.blocks.items() if getattr(block, "elem_id", None)}
+    found = [
+        function
+        for function in demo.fns.values()
+        if any(trigger == (ids.get(target), event) for trigger in function.targets)
+        and function.fn is not None
+    ]
+    assert len(found) == 1, (target, event)
+    return found[0]
+
+
+DRAWING = ("roles", "paper", "sqrt")
+OPTIONS = (4, 0, 0)
+
+
+def test_nothing_is_public(demo):
+    assert demo.fns and all(function.api_visibility == "private" for function in demo.fns.values())
+    api = demo.get_api_info()
+    assert api["named_endpoints"] == {} and api["unnamed_endpoints"] == {}
+
+
+def test_the_page_holds_only_the_key_of_a_visit(demo, store):
+    states = [block for block in demo.blocks.values() if isinstance(block, gr.State)]
+    assert len(states) == 1 and states[0].value is None
+    entered = next(function for function in demo.fns.values() if function.targets[0][1] == "load")
+    key = entered.fn(*DRAWING)[0]
+    assert isinstance(key, str) and store.get(key).scene is not None
+
+
+def test_a_walk_through_the_handlers(demo, store, tmp_path):
+    key = store.open()
+    outputs = handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    assert len(outputs) == len(handler(demo, "new-scene", "click").outputs)
+    *_, last = handler(demo, "ask", "click").fn(key, "how many cats are there", *OPTIONS)
+    assert len(last) == len(handler(demo, "ask", "click").outputs) and len(store.get(key).chat.turns) == 1
+    *_, last = handler(demo, "regenerate", "click").fn(key, *OPTIONS)
+    handler(demo, "rate", "input").fn(key, "sample", 50, *DRAWING)
+    assert store.get(key).chat.projection.m == 8
+    handler(demo, "stop", "click").fn(key)
+    handler(demo, "undo", "click").fn(key)
+    handler(demo, "clear", "click").fn(key)
+    assert store.get(key).chat.turns == []
+    handler(demo, "picture", "clear").fn(key, *DRAWING)
+    assert store.get(key).image is None
+
+
+def test_a_bad_upload_is_told_beside_the_picture_that_stays(demo, store, tmp_path):
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    path = tmp_path / "a.png"
+    path.write_bytes(b"no picture")
+    (
+        shown,
+        *_,
+    ) = handler(demo, "picture", "upload").fn(key, str(path), *DRAWING)
+    assert shown is store.get(key).image
+    outputs = handler(demo, "picture", "upload").fn(key, str(path), *DRAWING)
+    assert any(
+        isinstance(value, str) and 'role="alert"' in value and "not a picture" in value for value in outputs
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "event", "arguments"),
+    [
+        ("ask", "click", ("hello", *OPTIONS)),
+        ("undo", "click", ()),
+        ("new-scene", "click", DRAWING),
+        ("layout", "input", DRAWING),
+    ],
+)
+def test_a_visit_that_is_gone_is_one_sentence(demo, target, event, arguments):
+    with pytest.raises(gr.Error, match="reload the page") as caught:
+        result = handler(demo, target, event).fn("gone", *arguments)
+        list(result)
+    assert not caught.value.print_exception
+
+
+def test_other_errors_are_not_swallowed(demo, store, monkeypatch):
+    key = store.open()
+    monkeypatch.setattr(type(store.get(key)), "interrupting", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    assert not issubclass(ZeroDivisionError, StudioError)
+
+
+def test_pictures_travel_inside_the_message_and_uploads_unopened(tmp_path):
+    component = picture()
+    path = tmp_path / "broken.png"
+    path.write_bytes(b"no picture")
+    assert component.preprocess(ImageData(path=str(path), orig_name="broken.png")) == str(path)
+    assert component.preprocess(None) is None and component.postprocess(None) is None
+    sent = component.postprocess(Image.new("RGB", (30, 20), "teal"))
+    head, data = sent.url.split(",", 1)
+    assert sent.path is None and head == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (30, 20)
+
+
+def test_no_source_stub_is_written():
+    assert not list((ROOT / "app").rglob("*.pyi"))
+
+
+def test_the_theme_asks_for_no_font_from_elsewhere():
+    sources = studio_theme()._get_theme_css() + STYLE_SHEET.read_text() + str(studio_theme()._stylesheets)
+    assert "http" not in sources.replace("http://www.w3.org/2000/svg", "")
+    assert "@font-face" not in sources and "@import" not in sources
+
+
+def test_examples_are_recorded_with_their_licences():
+    text = (settings.EXAMPLES / "LICENSES.md").read_text()
+    assert all(path.is_file() and f"`{path.name}`" in text for path in settings.PHOTOGRAPHS.values())
+
+
+def test_importing_the_app_loads_no_model_and_no_transformers():
+    code = (
+        "import runpy, sys; sys.path.insert(0, '.'); "
+        "names = runpy.run_path('app.py', run_name='page'); "
+        "assert names['demo'] is not None and names['shelf']._models == {}; "
+        "assert 'transformers' not in sys.modules and 'plotly' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
