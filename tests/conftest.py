@@ -97,7 +97,7 @@ def model(checkpoint):
 
 @pytest.fixture(params=["random", "tiny"])
 def any_model(request):
-    """The random LLaVA, and the bundled model in float64: its logits reach 25; float32 resolves 2e-6 there."""
+    """The random LLaVA, and the bundled model in float64: its logits reach 25, float32 resolves 2e-6."""
     import compressor
 
     if request.param == "random":
