@@ -207,10 +207,8 @@ def _note_settings(visit: Visit) -> None:
 
 
 def _setting(visit: Visit) -> str:
-    projection = visit.chat.projection
-    return (
-        f"{visit.chat.method.label} · {visit.chat.rate:.0%} · {projection.m} of {projection.n} image tokens"
-    )
+    chat = visit.chat
+    return f"{chat.method.label} · {chat.rate:.0%} · {chat.image_tokens} of {len(chat.tokens)} image tokens"
 
 
 def _unknown_words(visit: Visit, question: str) -> str:

@@ -97,7 +97,7 @@ def rate_line(visit: Visit) -> str:
     """The line under the slider: the rate and "n → m", with m for every rate, for the page to follow."""
     if visit.chat is None:
         return ""
-    m, n = visit.chat.projection.m, visit.chat.projection.n
+    m, n = visit.chat.image_tokens, len(visit.chat.tokens)
     budgets = ",".join(str(token_budget(n, percent / 100)) for percent in range(100))
     return (
         f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '

@@ -12,6 +12,7 @@ from app.figures.heatmap import caption, heatmap
 from app.figures.overlay import overlay
 from app.sessions import Visit
 from compressor import Projection
+from compressor.errors import DecidedInDecoderError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,7 +27,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class InspectorView:
-    """What the right column shows; `overlay` and `figure` are None while there is no picture."""
+    """What the right column shows; `overlay` and `figure` are None while there is no picture, or no P yet."""
 
     overlay: Image.Image | None
     legend: str
@@ -44,7 +45,10 @@ def view(visit: Visit, colouring: str = "roles", layout: str = "paper", scale: s
     """
     if visit.chat is None:
         return InspectorView(None, "", None, EMPTY)
-    projection = visit.chat.projection
+    try:
+        projection = visit.chat.projection
+    except DecidedInDecoderError as error:
+        return InspectorView(None, "", None, f'<p class="empty">{error}</p>')
     return InspectorView(
         overlay=overlay(projection, visit.image, colouring),
         legend=_roles_legend(projection) if colouring == "roles" else _retention_legend(),

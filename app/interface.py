@@ -42,7 +42,7 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
             with gr.Column(scale=4, min_width=320):
                 right = inspector_pane()
         _wire_choices(demo, shelf, store, visit, left, middle, right)
-        _wire_chat(store, visit, left, middle)
+        _wire_chat(store, visit, left, middle, right)
         _wire_inspector(store, visit, right)
     return demo.queue(max_size=settings.QUEUE, default_concurrency_limit=settings.PREVIEWS_AT_ONCE)
 
@@ -99,7 +99,9 @@ def _wire_choices(
     left.rate.input(None, left.rate, None, js=FOLLOW_RATE, api_visibility="private")
 
 
-def _wire_chat(store: VisitStore, visit: gr.State, left: ChoicesPane, middle: ChatPane) -> None:
+def _wire_chat(
+    store: VisitStore, visit: gr.State, left: ChoicesPane, middle: ChatPane, right: InspectorPane
+) -> None:
     """Asking in all its ways, stopping, taking back."""
 
     def asked(key: str, question: str, *options: float) -> Iterator[list]:
@@ -117,9 +119,17 @@ def _wire_chat(store: VisitStore, visit: gr.State, left: ChoicesPane, middle: Ch
     def cleared(key: str) -> list:
         return middle.values(chat.clear(store.get(key)))
 
+    def decided(key: str, *drawing: str) -> list:
+        """The projection, where it is the answer that decided it."""
+        state = store.get(key)
+        if state.chat is None or not state.chat.prunes_in_decoder:
+            return [gr.skip() for _ in right.outputs()]
+        return right.values(inspector.view(state, *drawing))
+
     def on(register: Callable, handler: Callable, *inputs: Any) -> None:
         slot = {"concurrency_id": "answer", "concurrency_limit": settings.ANSWERS_AT_ONCE}
-        _private(register, handler, [visit, *inputs, *left.options], middle.outputs(), **slot)
+        answered = _private(register, handler, [visit, *inputs, *left.options], middle.outputs(), **slot)
+        _private(answered.then, decided, [visit, *right.inputs()], right.outputs())
 
     on(middle.question.submit, asked, middle.question)
     on(middle.ask.click, asked, middle.question)
@@ -156,11 +166,15 @@ def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[l
         running = view.running
 
 
-def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> None:
-    """Registers a handler outside the public API; an error that a visitor can meet becomes a message."""
+def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> Any:
+    """Registers a handler outside the public API; an error that a visitor can meet becomes a message.
+
+    Returns:
+        Gradio's event, whose `then` registers what follows.
+    """
     options = {"api_visibility": "private", "show_progress": "hidden"} | options
     told = _told_stream(handler) if inspect.isgeneratorfunction(handler) else _told(handler)
-    register(told, inputs, outputs, **options)
+    return register(told, inputs, outputs, **options)
 
 
 def _told(handler: Callable) -> Callable:

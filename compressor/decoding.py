@@ -1,10 +1,11 @@
 """Prefill and step against caches, on a `Decoder`: knows nothing else of a model.
 
 Requests that are read together share one cache, one row each, so that a step copies nothing; whoever comes or
-goes makes it be rebuilt once. Rows and layers may differ in length.
+goes makes it be rebuilt once. Rows and layers may differ in length: a request may have tokens pruned at the
+input of a layer, and those keep their absolute positions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,7 +45,8 @@ class Cache:
         self.lengths = [[0] * rows for _ in range(layers)]  # entries in use, per layer and row
         self.keys: list[Tensor | None] = [None] * layers
         self.values: list[Tensor | None] = [None] * layers
-        self.incoming = [0] * rows  # entries that the present forward adds to each row
+        self.incoming = [0] * rows  # entries that the present forward adds to each row of the layer in work
+        self._uncommitted: list[list[int] | None] = [None] * layers
 
     @property
     def rows(self) -> int:
@@ -56,6 +58,7 @@ class Cache:
 
         The entries count only after `commit`, so that a forward that fails leaves the cache as it was.
         """
+        self._uncommitted[layer] = self.incoming
         starts, needed = self.lengths[layer], keys.shape[2] + max(self.lengths[layer])
         if not any(starts):
             self.keys[layer], self.values[layer] = keys, values  # a first prefill needs no copy
@@ -71,11 +74,10 @@ class Cache:
                 buffer[row, :, start : start + count] = new[row, :, :count]
         return self.keys[layer][:, :, :needed], self.values[layer][:, :, :needed]
 
-    def commit(self, layer: int) -> None:
-        """Count what the last `update` of a layer brought."""
-        self.lengths[layer] = [
-            start + new for start, new in zip(self.lengths[layer], self.incoming, strict=True)
-        ]
+    def commit(self) -> None:
+        """Count what the last `update` of every layer brought."""
+        for layer, added in enumerate(self._uncommitted):
+            self.lengths[layer] = [start + new for start, new in zip(self.lengths[layer], added, strict=True)]
 
     def size_bytes(self, row: int) -> int:
         """Bytes of the entries that a row uses, keys and values of all layers."""
@@ -126,11 +128,29 @@ def _stacked(parts: Sequence[tuple[Tensor | None, int]], lengths: Sequence[int],
 
 
 @dataclass(eq=False)
+class Pruning:
+    """Which tokens leave a sequence at the input of a layer, decided by the attention of the layer before.
+
+    Args:
+        layer: K, the first layer that reads the kept tokens only, at least 1.
+        query: the absolute position whose attention decides.
+        select: from its attention in layer K - 1, (heads, query + 1), to the kept positions, ascending.
+        kept: these positions, where they were decided before; filled in by the prefill where not.
+    """
+
+    layer: int
+    query: int
+    select: Callable[[Tensor], Tensor]
+    kept: Tensor | None = None
+
+
+@dataclass(eq=False)
 class Request:
     """One sequence being decoded.
 
     Args:
         sampling: how its tokens are chosen.
+        pruning: takes effect in the first prefill.
     Attributes:
         pending: the last chosen id, which has no cache entry yet.
         logits: (vocabulary,), what it was chosen from.
@@ -139,6 +159,7 @@ class Request:
     """
 
     sampling: Sampling = field(default_factory=Sampling)
+    pruning: Pruning | None = None
     pending: int | None = None
     logits: Tensor | None = None
     position: int = 0
@@ -207,11 +228,16 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
     starts = torch.tensor([request.position for request in requests], device=x.device)
     positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
     rotary = decoder.rotary(x, position_ids=positions)
+    prunings = [None if request.position else request.pruning for request in requests]
     mask, mask_lengths = None, None
     for index, layer in enumerate(decoder.layers):
+        if index in {pruning.layer for pruning in prunings if pruning}:
+            x, positions, cache.incoming = _prune(x, positions, cache.incoming, prunings, index)
+            rotary, mask_lengths = decoder.rotary(x, position_ids=positions), None
         if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
             mask_lengths = cache.lengths[index]
-            mask = _mask(mask_lengths, lengths, x)
+            mask = _mask(mask_lengths, cache.incoming, x)
+        entering = x
         x = layer(
             x,
             attention_mask=mask,
@@ -220,9 +246,12 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
             past_key_values=cache,
             use_cache=True,
         )
-    for index in range(len(decoder.layers)):
-        cache.commit(index)
-    last = torch.tensor(lengths, device=x.device) - 1
+        for row, pruning in enumerate(prunings):
+            if pruning and pruning.layer == index + 1 and pruning.kept is None:
+                attention = _attention(decoder, cache, index, row, entering, rotary, pruning.query)
+                pruning.kept = pruning.select(attention)
+    cache.commit()
+    last = torch.tensor(cache.incoming, device=x.device) - 1
     logits = decoder.head(
         decoder.norm(x[torch.arange(len(requests), device=x.device), last])
     )  # (B, vocabulary)
@@ -230,6 +259,45 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
         request.logits, request.position = row, request.position + length
         request.pending = request.sampling.choose(row)
     return [request.pending for request in requests]
+
+
+def _attention(
+    decoder: Decoder,
+    cache: Cache,
+    layer: int,
+    row: int,
+    entering: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    query: int,
+) -> Tensor:
+    """Attention (heads, query + 1) of one position of a row over all up to it, in a layer that has just run.
+
+    One row of one layer is computed anew from the cached keys, so that every layer keeps its fused attention.
+    """
+    at = slice(query, query + 1)
+    cos, sin = (part[row : row + 1, at] for part in rotary)
+    q = decoder.queries(layer, entering[row : row + 1, at], (cos, sin))[0]  # (heads, 1, d_k)
+    keys = cache.keys[layer][row, :, : query + 1]
+    keys = keys.repeat_interleave(len(q) // len(keys), dim=0)  # heads may share keys
+    return (q.float() @ keys.float().mT)[:, 0].softmax(-1)
+
+
+def _prune(
+    x: Tensor, positions: Tensor, lengths: list[int], prunings: Sequence[Pruning | None], layer: int
+) -> tuple[Tensor, Tensor, list[int]]:
+    """Hidden states (B, L', d), positions (B, L') and lengths after the prunings that act at this layer."""
+    kept = []
+    for pruning, length in zip(prunings, lengths, strict=True):
+        rows = torch.arange(length, device=x.device)
+        if pruning and pruning.layer == layer:  # in a first prefill rows and positions are the same
+            rows = torch.cat([pruning.kept.to(x.device), rows[pruning.query + 1 :]])
+        kept.append(rows)
+    pad = torch.nn.utils.rnn.pad_sequence
+    return (
+        pad([states[rows] for states, rows in zip(x, kept, strict=True)], batch_first=True),
+        pad([places[rows] for places, rows in zip(positions, kept, strict=True)], batch_first=True),
+        [len(rows) for rows in kept],
+    )
 
 
 def _shared(requests: Sequence[Request], layers: int) -> Cache:

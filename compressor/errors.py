@@ -49,6 +49,10 @@ class ContextLengthError(StudioError, ValueError):
     """The conversation does not fit into the model's context any more."""
 
 
+class DecidedInDecoderError(StudioError, RuntimeError):
+    """A projection was asked for that the language model decides while it reads a question."""
+
+
 class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 

@@ -70,6 +70,10 @@ class Projection:
         """The P that changes nothing: every token is its own row."""
         return cls(torch.eye(len(layout), device=device), layout, stage)
 
+    def cpu(self) -> "Projection":
+        """A copy on the CPU, apart from any graph."""
+        return Projection(self.weights.detach().cpu(), self.layout, self.stage)
+
     @property
     def m(self) -> int:
         """Number of reduced tokens."""

@@ -22,10 +22,11 @@ from compressor.errors import (
     ModelMismatchError,
     SessionError,
 )
-from compressor.methods.base import Method
+from compressor.methods.base import DecoderMethod, Method
 from compressor.methods.registry import get_method
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
+from compressor.prompt_pruning import prompt_pruning, pruned_projection
 from compressor.tokens import ImageTokens
 from compressor.turns import AnswerOptions, ChatTurn, TurnStats
 
@@ -71,6 +72,7 @@ class ChatSession:
         self._setting, self.rate, self._options = method, rate, options
         self._projection: Projection | None = None
         self._reduced: Tensor | None = None
+        self._decisive: list[int] | None = None  # the ids that a choice inside the decoder was made with
         self._forget_cache()
 
     def _forget_cache(self) -> None:
@@ -84,20 +86,43 @@ class ChatSession:
         return self._tokens
 
     @property
+    def budget(self) -> int:
+        """m, the number of tokens that the rate asks for."""
+        return token_budget(len(self.tokens), self.rate)
+
+    @property
+    def prunes_in_decoder(self) -> bool:
+        """Whether the language model is given all n tokens and decides itself which of them to read on."""
+        return isinstance(self.method, DecoderMethod) and self.budget < len(self.tokens)
+
+    @property
     def projection(self) -> Projection:
-        """The P from which the answers are computed; one per image and setting, made when first asked for."""
+        """The P from which the answers are computed; one per image and setting, made when first asked for.
+
+        Raises:
+            DecidedInDecoderError: the method decides while it reads a question, and has read none.
+        """
         if self._projection is None:
             with torch.no_grad():
-                budget = token_budget(len(self.tokens), self.rate)
-                self._projection = self.method.projection(self.tokens, budget)
+                self._projection = self.method.projection(self.tokens, self.budget)
         return self._projection
 
     @property
+    def image_tokens(self) -> int:
+        """m: the rows of P, or what the rate asks for while P is still to be decided."""
+        pending = self._projection is None and self.prunes_in_decoder
+        return self.budget if pending else self.projection.m
+
+    @property
     def reduced(self) -> Tensor:
-        """What the language model reads of the image, (m, d)."""
+        """What the language model is given of the image, (m, d), or (n, d) where it prunes itself."""
         if self._reduced is None:
             with torch.no_grad():
-                self._reduced = self.model.compress(self.tokens, self.projection)
+                self._reduced = (
+                    self.tokens.embeddings
+                    if self.prunes_in_decoder
+                    else self.model.compress(self.tokens, self.projection)
+                )
         return self._reduced
 
     def configure(
@@ -163,7 +188,7 @@ class ChatSession:
             )
         asked = time.perf_counter()
         prompt = self.model.prompt_ids(question, first=kept == 0)
-        read = len(self._transcript(kept, prompt)) + self.projection.m - 1
+        read = len(self._transcript(kept, prompt)) + len(self.reduced) - 1
         if read >= self.model.context_length:
             raise ContextLengthError(
                 "The chat no longer fits into what this model can read: "
@@ -192,7 +217,8 @@ class ChatSession:
         self._answering = True
         started = time.perf_counter() - spent_s
         try:
-            prefilled = self._prefill(self._transcript(kept, prompt), sampling)
+            first_prompt = self.turns[0].prompt_ids if kept else prompt
+            prefilled = self._prefill(self._transcript(kept, prompt), len(first_prompt), sampling)
             first = time.perf_counter()
             del self.turns[kept:]
             answer_ids = [self._request.pending]
@@ -233,21 +259,42 @@ class ChatSession:
         return answer_ids[-1] == self.model.eos_id or len(answer_ids) >= limit
 
     @torch.inference_mode()
-    def _prefill(self, ids: list[int], sampling: Sampling) -> int:
-        """Bring the cache to hold `ids`, choose the first token; returns how many tokens were read for it."""
+    def _prefill(self, ids: list[int], first_prompt: int, sampling: Sampling) -> int:
+        """Bring the cache to hold `ids`, choose the first token; returns how many tokens were read for it.
+
+        Args:
+            ids: the transcript with a new prompt; its first `first_prompt` ids are the prompt of turn one.
+        """
+        n = len(self.tokens)
+        if self.prunes_in_decoder:
+            self._decide_by(ids if self.method.reselect else ids[:first_prompt])
         shared = 0
         while shared < min(len(ids) - 1, len(self._cached)) and ids[shared] == self._cached[shared]:
             shared += 1
         if self.model.image_token_id not in self._cached[:shared]:
             self._forget_cache()  # rewinding past the image: layers may differ in its entries
             shared = 0
+            if self.prunes_in_decoder:
+                self._request.pruning = prompt_pruning(
+                    self.method, self._decisive, self.model.image_token_id, n, self.budget, self._projection
+                )
         self._request.rewind(len(self._cached) - shared)
         del self._cached[shared:]
         self._request.sampling = sampling
         embeds = self.model.embed_ids(ids[shared:], self.reduced)
         prefill(self.model.decoder, [self._request], [embeds])
         self._cached = list(ids)
+        if self.prunes_in_decoder and self._projection is None:
+            self._projection = pruned_projection(
+                self._request.pruning, self._decisive, self.model.image_token_id, self.tokens
+            )
         return len(embeds)
+
+    def _decide_by(self, ids: list[int]) -> None:
+        """Forget a choice that was made with other ids; turn one's stays for the turns that follow it."""
+        if self._decisive != ids:
+            self._decisive, self._projection = ids, None
+            self._forget_cache()
 
     @torch.inference_mode()
     def _step(self) -> int:
@@ -283,7 +330,8 @@ class ChatSession:
     @property
     def state(self) -> dict[str, Any]:
         """All there is to this chat but cache and model, as picklable data on the CPU."""
-        p = self.projection
+        if not self.prunes_in_decoder:
+            _ = self.projection
         return {
             "model": self.model.name,
             "image": self.image,
@@ -291,7 +339,8 @@ class ChatSession:
             "rate": self.rate,
             "options": dict(self._options),
             "turns": list(self.turns),
-            "projection": Projection(p.weights.detach().cpu(), p.layout, p.stage),
+            "projection": None if self._projection is None else self._projection.cpu(),
+            "decisive": self._decisive,
             "reduced": self.reduced.detach().cpu(),
         }
 
@@ -306,6 +355,6 @@ class ChatSession:
             raise ModelMismatchError(f"This chat was held with {state['model']!r}, not with {model.name!r}.")
         session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
         session.turns = list(state["turns"])
-        session._projection = state["projection"]
+        session._projection, session._decisive = state["projection"], state["decisive"]
         session._reduced = state["reduced"].to(model.device, model.dtype)
         return session

@@ -18,7 +18,17 @@ ALLOWED = {
     "models": {"tokens", "geometry", "projection", "errors"},
     "decoding": {"models.base"},
     "turns": {"decoding", "errors"},
-    "session": {"turns", "models", "methods", "decoding", "projection", "tokens", "errors"},
+    "prompt_pruning": {"methods", "decoding", "projection", "tokens"},
+    "session": {
+        "turns",
+        "prompt_pruning",
+        "models",
+        "methods",
+        "decoding",
+        "projection",
+        "tokens",
+        "errors",
+    },
 }
 LOWER = set(ALLOWED)
 ALLOWED["training"] = ALLOWED["evaluation"] = LOWER

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from compressor.errors import InvalidOptionError, InvalidRateError
+from compressor.errors import DecidedInDecoderError, InvalidOptionError, InvalidRateError
 from compressor.projection import Projection, Stage
 from compressor.tokens import ImageTokens
 
@@ -64,3 +64,39 @@ class Method(ABC):
     @abstractmethod
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), for a budget m below n."""
+
+
+class DecoderMethod(Method):
+    """A method that prunes inside the language model, by what a layer's attention says about a prompt.
+
+    Its P is known only after the first prefill, which is given `select`; then it is `ChatSession.projection`.
+
+    Attributes:
+        layer: K, the first layer that reads the kept tokens only.
+        reselect: whether every turn chooses anew.
+    """
+
+    stage: ClassVar[Stage] = "decoder"
+    prompt_dependent: ClassVar[bool] = True
+    layer: int
+    reselect: bool
+
+    @abstractmethod
+    def select(self, attention: Tensor, image_start: int, n: int, budget: int) -> Tensor:
+        """The kept absolute positions, ascending.
+
+        Args:
+            attention: of the deciding token in layer K - 1, (heads, T).
+            image_start, n: where the image tokens lie.
+            budget: m, image tokens to keep.
+        """
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """Not to be had before the language model has read a prompt.
+
+        Raises:
+            DecidedInDecoderError: always.
+        """
+        raise DecidedInDecoderError(
+            f"{self.title} chooses inside the language model while it reads a question: ask one first."
+        )

@@ -5,13 +5,14 @@ from typing import Any
 
 from compressor.errors import UnknownMethodError
 from compressor.methods.base import Method
+from compressor.methods.fastv import FastV
 from compressor.methods.metacompress import MetaCompress
 from compressor.methods.selection import Random, Sample, Uncompressed
 from compressor.methods.spatial import Spatial
 from compressor.projection import Stage
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Uncompressed, Random, Sample, Spatial, MetaCompress)
+    method.name: method for method in (Uncompressed, Random, Sample, Spatial, FastV, MetaCompress)
 }
 
 

@@ -25,6 +25,8 @@ class Decoder:
         rotary: (hidden states, position_ids=(B, L) or (3, B, L)) -> (cos, sin).
         norm: the final norm.
         head: (..., d) -> logits (..., vocabulary).
+        queries: (layer index, its input (B, L, d), rotary of the L tokens) -> (B, heads, L, d_k), rotated and
+            scaled, so that their dot products with the cached keys are the layer's attention scores.
     """
 
     embed: Callable[[Tensor], Tensor]
@@ -32,6 +34,7 @@ class Decoder:
     rotary: Callable[..., tuple[Tensor, Tensor]]
     norm: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor]
+    queries: Callable[[int, Tensor, tuple[Tensor, Tensor]], Tensor]
 
 
 class VisionLanguageModel(ABC):

@@ -13,7 +13,8 @@ from transformers import AutoImageProcessor, AutoTokenizer, LlavaForConditionalG
 
 from compressor.errors import ImageError, InvalidQuestionError, ModelMismatchError
 from compressor.geometry import llava_layout
-from compressor.models.base import Decoder, VisionLanguageModel
+from compressor.models.base import VisionLanguageModel
+from compressor.models.llama import llama_decoder
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
@@ -55,13 +56,7 @@ class Llava(VisionLanguageModel):
         self.context_length = config.text_config.max_position_embeddings
         self.image_token_id = config.image_token_id
         self.eos_id = self.tokenizer.eos_token_id
-        self.decoder = Decoder(
-            embed=language.embed_tokens,
-            layers=language.layers,
-            rotary=language.rotary_emb,
-            norm=language.norm,
-            head=self.hf.lm_head,
-        )
+        self.decoder = llama_decoder(language, self.hf.lm_head)
 
     @cached_property
     def token_norm(self) -> float:

@@ -71,7 +71,7 @@ def test_retune_changes_the_sessions_own_projection(visit, shelf, method, percen
     choices.retune(visit, shelf, method, percent)
     view = choices.view(visit, shelf)
     m = 16 if method == "none" else token_budget(16, percent / 100)
-    assert visit.chat.projection.m == m and len(visit.chat.turns) == 1
+    assert visit.chat.image_tokens == m and len(visit.chat.turns) == 1
     assert view.method == method and f'<span class="rate">{percent}%</span>' in view.rate_line
     assert f'16 → <span class="m">{m}</span>' in view.rate_line
 

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from app import choices, inspector
+from app import chat, choices, inspector
 from app.sessions import Visit
 
 
@@ -27,6 +27,16 @@ def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkey
         (visit.chat.projection, visit.image),
         (visit.chat.projection, {"as_stored": True, "scale": "row"}),
     ]
+
+
+def test_what_the_decoder_decides_shows_with_the_answer(visit, shelf):
+    choices.retune(visit, shelf, "fastv", 75)
+    before = inspector.view(visit)
+    assert before.overlay is None and before.figure is None and "ask one first" in before.caption
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    after = inspector.view(visit)
+    assert after.figure is not None and after.overlay is not None
+    assert visit.chat.projection.m == 4
 
 
 @pytest.mark.parametrize("change", [("sample", 90), ("metacompress", 50), ("none", 90)])

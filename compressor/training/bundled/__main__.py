@@ -1,7 +1,7 @@
-"""Trains the bundled model: stages ``vision``, ``alignment``, ``language``, then ``export``.
+"""Trains the bundled model: stages ``vision``, ``alignment``, ``language``, then ``export``, or one of them.
 
-Each stage goes on where a killed run stopped. Freed memory is kept by the process: touching fresh pages
-costs more than half of the time of the vision stage otherwise.
+Each stage goes on where a killed run stopped; one that has ended is passed over. Freed memory is kept by the
+process: touching fresh pages costs more than half of the time of the vision stage otherwise.
 """
 
 import argparse
@@ -56,11 +56,13 @@ def train_alignment(folder: Path, steps: int, size: int, scenes_count: int = 150
 
     torch.manual_seed(0)
     model = _restored(folder / "vision.pt")
-    pool = language.FeaturePool(model, FIRST_LANGUAGE_SCENE, scenes_count)
-    pool.grow(scenes_count)
     model.requires_grad_(False)
     model.model.multi_modal_projector.requires_grad_(True)
     run = Run(folder, "alignment", {"model": model}, peak=2e-3)
+    if run.step == steps:
+        return
+    pool = language.FeaturePool(model, FIRST_LANGUAGE_SCENE, scenes_count)
+    pool.grow(scenes_count)
     while run.step < steps:
         rows = np.random.default_rng([run.step, 13]).choice(scenes_count, size=size, replace=False)
         described = [alignment.word_sums(model, pool.layouts[i]) for i in rows]
@@ -136,21 +138,25 @@ def export_model(folder: Path, target: Path) -> None:
     shutil.copy(folder / "log.jsonl", target / "training.jsonl")
 
 
+STAGES = {
+    "vision": (train_vision, 2200),
+    "alignment": (train_alignment, 600),
+    "language": (train_language, 2400),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m compressor.training.bundled", description=__doc__)
-    parser.add_argument("--stage", choices=("vision", "alignment", "language", "export"), required=True)
+    parser.add_argument("--stage", choices=(*STAGES, "export"), help="only this one; default: all in turn")
     parser.add_argument("--folder", type=Path, default=Path("runs/bundled"), help="checkpoints and log")
-    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="of the stage, in place of its own number")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--target", type=Path, default=Path("assets/models/tiny"), help="of export")
     args = parser.parse_args()
-    if args.stage == "vision":
-        train_vision(args.folder, args.steps, args.batch)
-    elif args.stage == "alignment":
-        train_alignment(args.folder, args.steps, args.batch)
-    elif args.stage == "language":
-        train_language(args.folder, args.steps, args.batch)
-    else:
+    for stage, (train, steps) in STAGES.items():
+        if args.stage in (None, stage):
+            train(args.folder, args.steps or steps, args.batch)
+    if args.stage in (None, "export"):
         export_model(args.folder, args.target)
 
 
