@@ -15,6 +15,7 @@ from app.sessions import Visit
 from app.uploads import clean_image, take_upload
 from compressor import ChatSession, list_methods, list_models, token_budget
 from compressor.data import scenes
+from compressor.errors import StudioError
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def retune(visit: Visit, shelf: Shelf, method: str, percent: float) -> None:
     with visit.interrupting():
         if visit.chat is not None:
             visit.chat.configure(method=method, rate=rate)
-            _compress(visit.chat, shelf)
+            try:
+                _compress(visit.chat, shelf)
+            except StudioError:  # the method cannot compress this image: the chat goes on as it was
+                visit.chat.configure(method=visit.method, rate=visit.rate)
+                raise
         visit.method, visit.rate = method, rate
 
 

@@ -80,10 +80,12 @@ def run_evaluate(args: argparse.Namespace) -> None:
 
     model = load_model(args.model)
     dialogues = [scenes.dialogue(scenes.HELD_OUT + i, args.turns) for i in range(args.dialogues)]
-    tokens = encode_all(model, dialogues)
+    methods = {name: get_method(name, model=model) for name in args.methods}
+    want = frozenset().union(*(method.needs for method in methods.values()))
+    tokens = encode_all(model, dialogues, want)
     plans = [
-        (name, random_per_image if name == "random" else by_method(get_method(name, model=model)))
-        for name in args.methods
+        (name, random_per_image if name == "random" else by_method(method))
+        for name, method in methods.items()
     ]
     plans += [
         (f"metacompress: {folder.name}", by_method(MetaCompress.load(folder, d=model.width)))

@@ -3,13 +3,13 @@
 Rectangles are (x0, y0, x1, y1) in pixels of the uploaded image, the origin at its top left.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compressor.errors import ModelMismatchError
 
-PATCH, ROW_SEPARATOR, PART_SEPARATOR = 0, 1, 2
+PATCH, ROW_SEPARATOR, PART_SEPARATOR, CLASS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TokenLayout:
 
     Args:
         boxes: (n, 4) float64, clipped to the image; NaN where a token shows none of it.
-        kinds: (n,) int64, PATCH, ROW_SEPARATOR or PART_SEPARATOR.
+        kinds: (n,) int64, PATCH, ROW_SEPARATOR, PART_SEPARATOR or CLASS ([CLS]).
         size: (W, H) of the original image in pixels.
         grids: the blocks in which the patches lie, for methods that think in rows and columns.
 
@@ -60,6 +60,15 @@ class TokenLayout:
 
     def __len__(self) -> int:
         return len(self.kinds)
+
+    def with_cls(self) -> "TokenLayout":
+        """The same tokens behind the encoder's [CLS], which shows no part of the image."""
+        return TokenLayout(
+            boxes=np.vstack([np.full((1, 4), np.nan), self.boxes]),
+            kinds=np.concatenate([[CLASS], self.kinds]),
+            size=self.size,
+            grids=tuple(replace(grid, start=grid.start + 1) for grid in self.grids),
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):

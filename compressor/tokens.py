@@ -1,4 +1,4 @@
-"""What a model saw in an image: the tokens before and after its projector."""
+"""What a model saw in an image: the tokens before and after its projector, and what heuristics ask for."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,30 @@ from compressor.geometry import TokenLayout
 class ImageTokens:
     """The n tokens of one image.
 
+    The feature layer is the encoder layer whose output the projector reads. What is optional is there where
+    `VisionLanguageModel.encode` was asked for it; [CLS] comes first in all of it.
+
     Args:
-        features: (n, d_v), output of the vision encoder's selected layer, without [CLS].
+        features: (n, d_v), output of the feature layer, without [CLS].
         embeddings: (n, d), the projector's output, in the language model's width.
         layout: where each token lies in the image.
+        cls_feature: (d_v,), [CLS] in the output of the feature layer ("cls_attention").
+        cls_attention: (heads, n + 1), what [CLS] attends to in the feature layer ("cls_attention").
+        keys: (n + 1, heads, d_k), of the feature layer ("keys").
+        last_queries, last_keys: (n + 1, d_v), raw projections of the encoder's last layer ("queries").
 
     Raises:
-        ModelMismatchError: the three do not describe the same number of tokens.
+        ModelMismatchError: they do not describe the same number of tokens.
     """
 
     features: Tensor
     embeddings: Tensor
     layout: TokenLayout
+    cls_feature: Tensor | None = None
+    cls_attention: Tensor | None = None
+    keys: Tensor | None = None
+    last_queries: Tensor | None = None
+    last_keys: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not len(self.features) == len(self.embeddings) == len(self.layout):
@@ -34,3 +46,16 @@ class ImageTokens:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    def require(self, name: str) -> Tensor:
+        """One of the optional tensors.
+
+        Raises:
+            ModelMismatchError: the image was encoded without it.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ModelMismatchError(
+                f"The image was encoded without {name}: pass the method's needs to encode."
+            )
+        return value

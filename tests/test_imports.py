@@ -14,7 +14,7 @@ ALLOWED = {
     "data": {"errors"},
     "tokens": {"geometry", "errors"},
     "projection": {"geometry", "errors"},
-    "methods": {"tokens", "projection", "errors"},
+    "methods": {"tokens", "projection", "geometry", "errors"},
     "models": {"tokens", "geometry", "projection", "errors"},
     "decoding": {"models.base"},
     "turns": {"decoding", "errors"},

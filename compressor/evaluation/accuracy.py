@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from compressor.data.dialogues import Dialogue
-from compressor.decoding import Request, prefill, step
-from compressor.methods.base import Method
+from compressor.decoding import Pruning, Request, prefill, step
+from compressor.errors import InvalidOptionError
+from compressor.methods.base import DecoderMethod, Method
 from compressor.methods.selection import Random
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
+from compressor.prompt_pruning import prompt_pruning
 from compressor.tokens import ImageTokens
 
 ENCODE_BATCH, ANSWER_BATCH = 25, 50  # images; dialogues
@@ -76,19 +78,24 @@ def paired_difference(first: Accuracy, second: Accuracy) -> tuple[float, float]:
     return 100 * float(difference.mean()), _standard_error(difference)
 
 
-def encode_all(model: VisionLanguageModel, dialogues: Sequence[Dialogue]) -> list[ImageTokens]:
-    """The image tokens of every dialogue, computed once for all settings."""
+def encode_all(
+    model: VisionLanguageModel, dialogues: Sequence[Dialogue], want: frozenset[str] = frozenset()
+) -> list[ImageTokens]:
+    """The image tokens of every dialogue, computed once for all settings; ``want`` as of ``encode_batch``."""
     found: list[ImageTokens] = []
     for begin in range(0, len(dialogues), ENCODE_BATCH):
-        found += model.encode_batch([d.image for d in dialogues[begin : begin + ENCODE_BATCH]])
+        found += model.encode_batch([d.image for d in dialogues[begin : begin + ENCODE_BATCH]], want)
     return found
 
 
 Project = Callable[[ImageTokens, int, Dialogue], Projection]
+Prune = Callable[[list[int], Tensor], Pruning]
 
 
-def by_method(method: Method) -> Project:
+def by_method(method: Method) -> Project | DecoderMethod:
     """A method as what ``evaluate`` asks for: it sees the tokens and the budget, never the dialogue."""
+    if isinstance(method, DecoderMethod):
+        return method
     return lambda tokens, budget, dialogue: method.projection(tokens, budget)
 
 
@@ -103,6 +110,7 @@ def answer_batch(
     reduced: Sequence[Tensor],
     questions: Sequence[Sequence[str]],
     max_new_tokens: int = 16,
+    prune: Prune | None = None,
 ) -> list[list[str]]:
     """Answers many chats side by side, greedily; the tokens are those a ``ChatSession`` would read and write.
 
@@ -111,6 +119,7 @@ def answer_batch(
         reduced: what it reads of each image, (m, d).
         questions: the turns of each chat, as many for all.
         max_new_tokens: length at which an answer ends at the latest.
+        prune: from a chat's first prompt and its image to what is pruned inside the decoder.
     """
     requests = [Request() for _ in reduced]
     answers: list[list[str]] = [[] for _ in reduced]
@@ -121,7 +130,10 @@ def answer_batch(
             ids = [] if request.pending is None else [request.pending]
             if ids and ids[-1] != model.eos_id:
                 ids.append(model.eos_id)
-            embeds.append(model.embed_ids(ids + model.prompt_ids(asked[turn], first=not turn), image))
+            ids += model.prompt_ids(asked[turn], first=not turn)
+            if prune is not None and not turn:
+                request.pruning = prune(ids, image)
+            embeds.append(model.embed_ids(ids, image))
         replies = [[token] for token in prefill(model.decoder, requests, embeds)]
         while open_ := [
             i for i, r in enumerate(replies) if r[-1] != model.eos_id and len(r) < max_new_tokens
@@ -138,7 +150,7 @@ def evaluate(
     model: VisionLanguageModel,
     dialogues: Sequence[Dialogue],
     tokens: Sequence[ImageTokens],
-    project: Project,
+    project: Project | DecoderMethod,
     rate: float,
     name: str,
 ) -> Accuracy:
@@ -148,22 +160,50 @@ def evaluate(
         model: the model.
         dialogues: all with the same number of turns.
         tokens: of their images, from ``encode_all``.
-        project: gives P for an image and a budget.
+        project: gives P for an image and a budget, or prunes inside the decoder.
         rate: share of the tokens that goes, in [0, 1).
         name: of the method, for the tables.
     """
     correct, sizes = [], []
     for begin in range(0, len(dialogues), ANSWER_BATCH):
         batch = dialogues[begin : begin + ANSWER_BATCH]
-        reduced = []
-        for dialogue, seen in zip(batch, tokens[begin : begin + ANSWER_BATCH], strict=True):
-            with torch.no_grad():
-                projection = project(seen, token_budget(len(seen), rate), dialogue)
-                reduced.append(model.compress(seen, projection))
-            sizes.append(projection.m)
+        seen = tokens[begin : begin + ANSWER_BATCH]
+        reduced, prune, read = _reductions(model, batch, seen, project, rate)
+        sizes += read
         questions = [[turn.question for turn in dialogue.turns] for dialogue in batch]
-        for dialogue, answers in zip(batch, answer_batch(model, reduced, questions), strict=True):
+        for dialogue, answers in zip(
+            batch, answer_batch(model, reduced, questions, prune=prune), strict=True
+        ):
             pairs = zip(answers, dialogue.turns, strict=True)
             correct.append([exact_match(answer, turn.answer) for answer, turn in pairs])
     kinds = np.array([[turn.kind for turn in dialogue.turns] for dialogue in dialogues])
     return Accuracy(name, rate, float(np.mean(sizes)), np.array(correct), kinds)
+
+
+def _reductions(
+    model: VisionLanguageModel,
+    dialogues: Sequence[Dialogue],
+    tokens: Sequence[ImageTokens],
+    project: Project | DecoderMethod,
+    rate: float,
+) -> tuple[list[Tensor], Prune | None, list[int]]:
+    """What the language model is given of each image, what it prunes itself, and how many tokens stay."""
+    budgets = [token_budget(len(seen), rate) for seen in tokens]
+    if isinstance(project, DecoderMethod):
+        if project.reselect:
+            raise InvalidOptionError(
+                "Evaluation prunes inside the decoder once per dialogue: leave reselect off."
+            )
+
+        def prune(ids: list[int], image: Tensor) -> Pruning:
+            budget = token_budget(len(image), rate)
+            return prompt_pruning(project, ids, model.image_token_id, len(image), budget)
+
+        return [seen.embeddings for seen in tokens], prune, budgets
+    with torch.no_grad():
+        projections = [
+            project(seen, budget, dialogue)
+            for seen, budget, dialogue in zip(tokens, budgets, dialogues, strict=True)
+        ]
+        reduced = [model.compress(seen, p) for seen, p in zip(tokens, projections, strict=True)]
+    return reduced, None, [p.m for p in projections]

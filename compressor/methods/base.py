@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from compressor.errors import DecidedInDecoderError, InvalidOptionError, InvalidRateError
+from compressor.geometry import TokenLayout
 from compressor.projection import Projection, Stage
 from compressor.tokens import ImageTokens
 
@@ -59,7 +60,11 @@ class Method(ABC):
             )
         if budget == n:
             return Projection.identity(tokens.layout, self.stage, tokens.embeddings.device)
-        return Projection(self.weights(tokens, budget), tokens.layout, self.stage)
+        return Projection(self.weights(tokens, budget), self.layout(tokens), self.stage)
+
+    def layout(self, tokens: ImageTokens) -> TokenLayout:
+        """Of the columns of P: the image's tokens, unless a method reads others as well."""
+        return tokens.layout
 
     @abstractmethod
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from compressor.errors import InvalidOptionError, InvalidRateError
 from compressor.methods import weights_file
 from compressor.methods.base import Method
+from compressor.methods.cosine import finite
 from compressor.tokens import ImageTokens
 
 Pool = Literal["max", "average"]
@@ -168,7 +169,7 @@ class MetaCompress(nn.Module, Method):
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), part of the graph of the parameters."""
-        return self(tokens.embeddings, budget)
+        return self(finite(tokens.embeddings), budget)
 
     def save(self, directory: str | Path, provenance: dict[str, Any]) -> None:
         """Write model.safetensors and config.json; `provenance` says how the weights were trained."""

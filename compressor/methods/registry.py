@@ -5,14 +5,31 @@ from typing import Any
 
 from compressor.errors import UnknownMethodError
 from compressor.methods.base import Method
+from compressor.methods.divprune import DivPrune
 from compressor.methods.fastv import FastV
 from compressor.methods.metacompress import MetaCompress
+from compressor.methods.prumerge import PruMerge, PruMergePlus
 from compressor.methods.selection import Random, Sample, Uncompressed
 from compressor.methods.spatial import Spatial
+from compressor.methods.tome import ToMe
+from compressor.methods.visionzip import VisionZip
 from compressor.projection import Stage
 
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Uncompressed, Random, Sample, Spatial, FastV, MetaCompress)
+    method.name: method
+    for method in (
+        Uncompressed,
+        Random,
+        Sample,
+        Spatial,
+        ToMe,
+        PruMerge,
+        PruMergePlus,
+        VisionZip,
+        DivPrune,
+        FastV,
+        MetaCompress,
+    )
 }
 
 

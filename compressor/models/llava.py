@@ -15,6 +15,7 @@ from compressor.errors import ImageError, InvalidQuestionError, ModelMismatchErr
 from compressor.geometry import llava_layout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.llama import llama_decoder
+from compressor.models.tower_hooks import TowerHooks
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
@@ -57,6 +58,16 @@ class Llava(VisionLanguageModel):
         self.image_token_id = config.image_token_id
         self.eos_id = self.tokenizer.eos_token_id
         self.decoder = llama_decoder(language, self.hf.lm_head)
+        self.hooks = self._tower_hooks()
+
+    def _tower_hooks(self) -> TowerHooks:
+        tower, layer = self.hf.model.vision_tower, self.hf.config.vision_feature_layer
+        return TowerHooks(
+            tower.encoder.layers,
+            layer if layer < 0 else layer - 1,  # entry 0 of the hidden states is the first layer's input
+            heads=self.hf.config.vision_config.num_attention_heads,
+            has_cls=hasattr(tower.embeddings, "class_embedding"),
+        )
 
     @cached_property
     def token_norm(self) -> float:
@@ -71,23 +82,21 @@ class Llava(VisionLanguageModel):
         self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
     ) -> list[ImageTokens]:
         """See the base class; `features` are the output of the layer the projector reads."""
-        missing = want - {"features"}
-        if missing:
-            raise ModelMismatchError(f"This model does not offer {', '.join(sorted(missing))} to methods.")
         views = [self._view(image) for image in images]
         inputs = self.processor(images=views, return_tensors="pt", input_data_format="channels_last")
         pixels = inputs["pixel_values"].to(self.device, self.dtype)
-        with torch.no_grad():
+        with torch.no_grad(), self.hooks.recording(want) as sink:
             output = self.hf.model.get_image_features(pixel_values=pixels)
-        features = output.hidden_states[self.hf.config.vision_feature_layer][:, 1:]  # (B, n, d_v)
+        hidden = output.hidden_states[self.hf.config.vision_feature_layer]  # (B, n + 1, d_v)
         vision = self.hf.config.vision_config
         return [
             ImageTokens(
-                features=features[index],
+                features=hidden[index, 1:],
                 embeddings=output.pooler_output[index],
                 layout=llava_layout(
                     image.size, self.crop, image_size=vision.image_size, patch_size=vision.patch_size
                 ),
+                **self.hooks.extras(sink, hidden, want, index),
             )
             for index, image in enumerate(images)
         ]
@@ -115,7 +124,10 @@ class Llava(VisionLanguageModel):
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
         """See the base class; a vision-stage P acts before the projector, which is not linear."""
         if projection.stage == "vision" and not projection.is_identity:
-            return self.hf.model.multi_modal_projector(projection.apply(tokens.features))
+            features = tokens.features
+            if projection.n == len(tokens) + 1:
+                features = torch.cat([tokens.require("cls_feature")[None], features])
+            return self.hf.model.multi_modal_projector(projection.apply(features))
         if projection.stage == "decoder":
             return tokens.embeddings
         return projection.apply(tokens.embeddings)

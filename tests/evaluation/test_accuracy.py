@@ -49,6 +49,19 @@ def test_a_batch_answers_as_a_session_does(model, dialogues, method: str) -> Non
         assert ["".join(session.ask(t.question, max_new_tokens=16)) for t in dialogue.turns] == answers
 
 
+@pytest.mark.parametrize("method", ["visionzip", "fastv"])
+def test_an_evaluation_counts_what_a_session_answers(model, dialogues, method: str) -> None:
+    chosen = get_method(method, model=model)
+    asked = dialogues[:4]
+    result = evaluate(model, asked, encode_all(model, asked, chosen.needs), by_method(chosen), 0.9, method)
+    for dialogue, correct in zip(asked, result.correct, strict=True):
+        session = ChatSession(model, dialogue.image, method=method, rate=0.9)
+        answers = ["".join(session.ask(t.question, max_new_tokens=16)) for t in dialogue.turns]
+        truth = [turn.answer for turn in dialogue.turns]
+        assert [exact_match(a, t) for a, t in zip(answers, truth, strict=True)] == correct.tolist()
+    assert result.tokens == 26
+
+
 def test_the_bundled_model_answers_scenes_and_not_gray_pictures(model) -> None:
     asked = [scenes.dialogue(scenes.HELD_OUT + 600_000 + i) for i in range(60)]
     project = by_method(get_method("none"))

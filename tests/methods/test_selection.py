@@ -79,9 +79,11 @@ def test_sample_is_equidistant_to_a_token(budget):
 
 
 def test_the_registry():
-    assert [info.name for info in list_methods()] == NAMES
+    published = "none random sample spatial tome prumerge prumerge+ visionzip divprune fastv metacompress"
+    assert [info.name for info in list_methods()] == published.split()
     for info in list_methods():
-        assert info.title and info.description.endswith(".") and not info.prompt_dependent
+        assert info.title and info.description.endswith(".")
+        assert info.prompt_dependent == (info.stage == "decoder") == (info.name == "fastv")
     with pytest.raises(UnknownMethodError, match="sample"):
         get_method("nope")
     with pytest.raises(InvalidOptionError):

@@ -1,0 +1,14 @@
+"""Likeness of tokens, for the methods that compare them."""
+
+import torch
+from torch import Tensor
+
+
+def finite(x: Tensor) -> Tensor:
+    """x with zeros where it holds no finite number, so that a broken feature spoils only itself."""
+    return x.nan_to_num(0.0, 0.0, 0.0)
+
+
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows (..., d) at length 1, whose products are cosines; a row of zeros stays."""
+    return torch.nn.functional.normalize(finite(x), dim=-1, eps=torch.finfo(x.dtype).tiny)

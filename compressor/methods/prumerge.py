@@ -1,0 +1,173 @@
+"""PruMerge and PruMerge+: patches that [CLS] attends to stay, and take in the patches like them.
+
+Source: Shang et al., "LLaVA-PruMerge" (2024), and its published code, whose rows are not normalised: a kept
+patch has weight 1, and its neighbours the attention that [CLS] pays them.
+"""
+
+import torch
+from torch import Tensor
+
+from compressor.errors import InvalidOptionError
+from compressor.methods.base import Method
+from compressor.methods.cosine import finite, unit_rows
+from compressor.tokens import ImageTokens
+
+NEIGHBOURS = 32
+
+
+def class_attention(queries: Tensor, keys: Tensor) -> Tensor:
+    """Attention of [CLS] to the n patches, (n,), as one head over the full width; its own share is left out.
+
+    Args:
+        queries, keys: raw outputs of the last layer's projections, (n + 1, C), [CLS] first.
+    """
+    queries, keys = finite(queries), finite(keys)
+    return (queries[0] @ keys.T * queries.shape[1] ** -0.5).softmax(-1)[1:]
+
+
+def outlier_ratio(attention: Tensor) -> float:
+    """Share of the patches (n,) whose attention lies above Q3 + 1.5 (Q3 - Q1)."""
+    attention = attention.float()
+    q1, q3 = torch.quantile(attention, torch.tensor([0.25, 0.75], device=attention.device))
+    return float((attention > q3 + 1.5 * (q3 - q1)).double().mean())
+
+
+def prumerge_weights(queries: Tensor, keys: Tensor, budget: int | None = None) -> Tensor:
+    """P (m, n) of PruMerge: a row for each kept patch, by falling attention, and one for all the others.
+
+    Args:
+        queries, keys: of the last encoder layer, (n + 1, C), [CLS] first.
+        budget: m; None keeps the outliers of the attention, as published, and lets m follow.
+    Raises:
+        InvalidOptionError: there are not enough patches to have 32 neighbours each.
+    """
+    attention = class_attention(queries, keys)
+    count = int(len(attention) * outlier_ratio(attention)) if budget is None else budget - 1
+    return _merged(attention, keys, _strongest(attention)[:count])
+
+
+def prumerge_plus_weights(
+    queries: Tensor, keys: Tensor, budget: int | None = None, ratio: float | None = None
+) -> Tensor:
+    """P (m, n) of PruMerge+: besides the strongest patches, equidistant ones stay.
+
+    Three rules choose them. With neither option it is the published adaptive one: the outliers, and every
+    stride-th of the patches before the last (the published range leaves the last one out). With `ratio` it is
+    the published fixed one, but a patch chosen twice is one row: the published code repeats it and drops as
+    many of the others. With `budget` it is our own, for comparisons at an exact m: a quarter of the m - 1
+    kept patches (the share of the adaptive rule) by attention, the others equidistant among what is left.
+
+    Args:
+        queries, keys: of the last encoder layer, (n + 1, C), [CLS] first.
+        budget: m.
+        ratio: r of the published fixed mode.
+    Raises:
+        InvalidOptionError: too few patches, or a ratio at which the published rule has no stride.
+    """
+    attention = class_attention(queries, keys)
+    order, n = _strongest(attention), len(attention)
+    if budget is not None:
+        top = order[: max(1, round((budget - 1) / 4)) if budget > 1 else 0]
+        left = _others(n, top)
+        count = budget - 1 - len(top)
+        places = torch.arange(count, device=left.device)
+        spread = left[(2 * places + 1) * len(left) // (2 * count)] if count else left[:0]
+        return _merged(attention, keys, torch.cat([top, spread]))
+    share = outlier_ratio(attention) if ratio is None else ratio
+    if not 0 < share <= 1 / 3:
+        raise InvalidOptionError(
+            f"PruMerge+ has no stride for a share of {share:.3f} strongest patches; "
+            "it needs one above 0 and at most 1/3: set an exact budget instead."
+        )
+    top, step = order[: int(n * share)], int(1 / share)
+    first, stride = (0, step // 3) if ratio is None else (step // 2, step)
+    spread = torch.arange(first, n - 1, stride, device=top.device)
+    return _merged(attention, keys, torch.cat([top, spread[~torch.isin(spread, top)]]))
+
+
+def _strongest(attention: Tensor) -> Tensor:
+    return attention.sort(descending=True, stable=True).indices
+
+
+def _others(n: int, kept: Tensor) -> Tensor:
+    """The indices below n that are not kept, ascending."""
+    free = torch.ones(n, dtype=torch.bool, device=kept.device)
+    free[kept] = False
+    return free.nonzero()[:, 0]
+
+
+def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
+    """P: each kept patch with weight 1 and its 32 likest by key with their attention; last, all not kept."""
+    n = len(attention)
+    if n <= NEIGHBOURS:
+        raise InvalidOptionError(
+            f"PruMerge merges each kept patch with its {NEIGHBOURS} nearest, so an image needs at least "
+            f"{NEIGHBOURS + 1} patches, not {n}; choose another method."
+        )
+    unit = unit_rows(keys[1:])
+    likeness = unit[kept] @ unit.T  # (m - 1, n)
+    rows = torch.arange(len(kept), device=kept.device)
+    likeness[rows, kept] = -torch.inf
+    near = likeness.sort(descending=True, stable=True).indices[:, :NEIGHBOURS]
+    weights = attention.new_zeros(len(kept) + 1, n)
+    weights[rows[:, None], near] = attention[near]
+    weights[rows, kept] = 1.0
+    others = _others(n, kept)
+    weights[-1, others] = attention[others]
+    return weights
+
+
+class PruMerge(Method):
+    """PruMerge at an exact budget, which is the published method with its own number of tokens replaced.
+
+    Args:
+        adaptive: as published: the image's attention decides m, and the rate is ignored.
+    """
+
+    name = "prumerge"
+    title = "PruMerge"
+    description = (
+        "Keeps the patches that the encoder's summary token attends to, each with the patches like it. "
+        "One more token gathers all the rest."
+    )
+    stage = "vision"
+    needs = frozenset({"queries"})
+
+    def __init__(self, adaptive: bool = False) -> None:
+        self.adaptive = adaptive
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """Unnormalised rows, by falling attention; the last gathers what was not kept."""
+        chosen = None if self.adaptive else budget
+        return prumerge_weights(tokens.require("last_queries"), tokens.require("last_keys"), chosen)
+
+
+class PruMergePlus(Method):
+    """PruMerge+ at an exact budget (our rule), or by one of the two published rules.
+
+    Args:
+        adaptive: as published for inference: the image decides m, and the rate is ignored.
+        ratio: as published for training: r, and the rate is ignored.
+    Raises:
+        InvalidOptionError: both rules were asked for.
+    """
+
+    name = "prumerge+"
+    title = "PruMerge+"
+    description = (
+        "Like PruMerge, and keeps patches at equal distances too, so that no part of the image goes unseen. "
+        "A quarter is chosen by attention, the others by place."
+    )
+    stage = "vision"
+    needs = frozenset({"queries"})
+
+    def __init__(self, adaptive: bool = False, ratio: float | None = None) -> None:
+        if adaptive and ratio is not None:
+            raise InvalidOptionError("PruMerge+ follows one rule: give either adaptive or ratio.")
+        self.adaptive, self.ratio = adaptive, ratio
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """Unnormalised rows: the strongest, the equidistant ones, and one that gathers the others."""
+        chosen = None if self.adaptive or self.ratio is not None else budget
+        queries, keys = tokens.require("last_queries"), tokens.require("last_keys")
+        return prumerge_plus_weights(queries, keys, chosen, self.ratio)

@@ -1,0 +1,107 @@
+"""ToMe: the most similar tokens are averaged, round after round, until m are left.
+
+Source: Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023), and its published code. There is no
+official version for LLaVA: here it merges the vision encoder's output, with running sizes and no class token.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from compressor.errors import InvalidOptionError
+from compressor.methods.base import Method
+from compressor.methods.cosine import finite, unit_rows
+from compressor.tokens import ImageTokens
+
+Metric = Literal["keys", "features"]
+
+
+def match(metric: Tensor, r: int, class_token: bool = False) -> Tensor:
+    """Bipartite soft matching: the r tokens at even places most like one at an odd place merge into it.
+
+    Args:
+        metric: what likeness (cosine) is measured by, (t, d).
+        r: tokens to merge, at most half of those that may.
+        class_token: the first token is never merged into another, and the rest stays in raster order.
+    Returns:
+        (t,), the place of every token afterwards: the even ones left, the likest first, then the odd ones.
+    """
+    t = len(metric)
+    r = max(0, min(r, (t - int(class_token)) // 2))
+    unit = unit_rows(metric)
+    likeness = unit[::2] @ unit[1::2].T  # (even, odd)
+    if class_token:
+        likeness[0] = -torch.inf
+    best, partner = likeness.max(-1)
+    order = best.sort(descending=True, stable=True).indices
+    merged, left = order[:r], order[r:]
+    if class_token:
+        left = left.sort().values
+    places = torch.empty(t, dtype=torch.long, device=metric.device)
+    odd = len(left) + torch.arange(t // 2, device=metric.device)
+    even = torch.empty(len(order), dtype=torch.long, device=metric.device)
+    even[left] = torch.arange(len(left), device=metric.device)
+    even[merged] = odd[partner[merged]]
+    places[::2], places[1::2] = even, odd
+    return places
+
+
+def tome_weights(metric: Tensor, budget: int) -> Tensor:
+    """P (m, n) of ToMe repeated to exactly m tokens: every row averages the tokens of one group.
+
+    Each round halves at most; the metric is averaged along with the tokens it stands for, weighted by size.
+
+    Args:
+        metric: features or keys, (n, d).
+        budget: m, from 1 to n.
+    Returns:
+        (m, n) in metric's dtype; rows in the published order, which scrambles the raster.
+    """
+    metric = finite(metric)
+    group = torch.arange(len(metric), device=metric.device)  # of each of the n tokens
+    size = metric.new_ones(len(metric))
+    while len(metric) > budget:
+        places = match(metric, min(len(metric) - budget, len(metric) // 2))
+        group, count = places[group], int(places.max()) + 1
+        total = size.new_zeros(count).index_add(0, places, size)
+        summed = metric.new_zeros(count, metric.shape[1]).index_add(0, places, metric * size[:, None])
+        metric, size = summed / total[:, None], total
+    members = torch.nn.functional.one_hot(group, len(metric)).T.to(metric.dtype)
+    return members / size[:, None]
+
+
+def in_raster_order(weights: Tensor) -> Tensor:
+    """The rows of P (m, n) sorted by the mean place of what they read."""
+    places = torch.arange(weights.shape[1], device=weights.device, dtype=weights.dtype)
+    return weights[(weights @ places / weights.sum(1)).sort(stable=True).indices]
+
+
+class ToMe(Method):
+    """Merging of similar tokens to exactly m, re-sorted to raster order, as a language model reads them.
+
+    Args:
+        metric: "keys" compares the mean over heads of the encoder layer's keys, as the paper does inside a
+            ViT; "features" the features themselves.
+    """
+
+    name = "tome"
+    title = "ToMe"
+    description = (
+        "Averages the patches that look most alike, until m groups are left. "
+        "It sees the image, never the question."
+    )
+    stage = "vision"
+    needs = frozenset({"keys"})
+
+    def __init__(self, metric: Metric = "keys") -> None:
+        if metric not in get_args(Metric):
+            raise InvalidOptionError(f"ToMe compares {' or '.join(get_args(Metric))}, not {metric!r}.")
+        self.metric = metric
+        if metric == "features":
+            self.needs = frozenset()
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """Rows that average a group each and sum to 1."""
+        metric = tokens.features if self.metric == "features" else tokens.require("keys")[1:].mean(1)
+        return in_raster_order(tome_weights(metric, budget))

@@ -1,0 +1,100 @@
+"""VisionZip: the patches that [CLS] attends to stay, the others are merged into evenly spaced ones.
+
+Source: Yang et al., "VisionZip: Longer is Better but Not Necessary" (CVPR 2025), and its published code.
+"""
+
+import torch
+from torch import Tensor
+
+from compressor.errors import InvalidOptionError
+from compressor.geometry import TokenLayout
+from compressor.methods.base import Method
+from compressor.methods.cosine import finite, unit_rows
+from compressor.tokens import ImageTokens
+
+
+def visionzip_weights(cls_attention: Tensor, keys: Tensor, dominant: int, contextual: int) -> Tensor:
+    """P over [CLS] and the patches: [CLS], the dominant patches in raster order, then the contextual tokens.
+
+    A contextual token is its target plus the mean of the patches assigned to it, so that its row sums to 2,
+    as published, or to 1 where none was assigned.
+
+    Args:
+        cls_attention: attention of [CLS] in the feature layer, softmaxed, (heads, n + 1).
+        keys: of that layer, the mean over heads, (n + 1, d_k).
+        dominant: tokens kept as they are, [CLS] among them.
+        contextual: tokens that gather the others.
+    Returns:
+        (dominant + contextual, n + 1); row 0 and column 0 are [CLS].
+    Raises:
+        InvalidOptionError: there are not as many tokens.
+    """
+    total = len(keys)
+    if not 1 <= dominant <= total or not 0 <= contextual <= total - dominant:
+        raise InvalidOptionError(
+            f"{dominant} dominant and {contextual} contextual tokens cannot be had of {total} with [CLS]: "
+            f"take 1 to {total} dominant ones, and contextual ones of the rest."
+        )
+    scores = finite(cls_attention)[:, 1:].sum(0)
+    top = scores.sort(descending=True, stable=True).indices[: dominant - 1].sort().values + 1
+    kept = torch.cat([top.new_zeros(1), top])
+    weights = keys.new_zeros(dominant + contextual, total)
+    weights[torch.arange(dominant, device=keys.device), kept] = 1.0
+    if contextual:
+        free = torch.ones(total, dtype=torch.bool, device=keys.device)
+        free[kept] = False
+        others = free.nonzero()[:, 0]  # ascending
+        weights[dominant:] = _contextual(keys, others, contextual)
+    return weights
+
+
+def _contextual(keys: Tensor, others: Tensor, count: int) -> Tensor:
+    """The contextual rows (count, n + 1): targets evenly spaced in `others`, which the rest join by key."""
+    spaced = torch.arange(count, device=keys.device) * max(1, len(others) // count)
+    joining = torch.ones(len(others), dtype=torch.bool, device=keys.device)
+    joining[spaced] = False
+    targets, sources = others[spaced], others[joining]
+    unit = unit_rows(keys)
+    rows = torch.arange(count, device=keys.device)
+    weights = keys.new_zeros(count, len(keys))
+    if len(sources):
+        joined = (unit[sources] @ unit[targets].T).argmax(-1)
+        weights[joined, sources] = 1.0
+        weights /= weights.sum(1, keepdim=True).clamp_min(1.0)
+    weights[rows, targets] = 1.0
+    return weights
+
+
+class VisionZip(Method):
+    """VisionZip at any budget, split 54 dominant to 10 contextual tokens as published for 64.
+
+    Args:
+        class_token: whether the language model is given [CLS], as published: the first of the m tokens, and
+            one more column of P, before the patches. Otherwise its place goes to a patch.
+    """
+
+    name = "visionzip"
+    title = "VisionZip"
+    description = (
+        "Keeps the patches that the encoder's summary token attends to, and that token itself. "
+        "The other patches are merged into a few evenly spaced ones."
+    )
+    stage = "vision"
+    needs = frozenset({"cls_attention", "keys"})
+
+    def __init__(self, class_token: bool = True) -> None:
+        self.class_token = class_token
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """(m, n + 1) where [CLS] is kept, else (m, n)."""
+        contextual = round(budget * 10 / 64)
+        dropped = int(not self.class_token)
+        keys = tokens.require("keys").mean(1)
+        dominant = budget - contextual + dropped
+        return visionzip_weights(tokens.require("cls_attention"), keys, dominant, contextual)[
+            dropped:, dropped:
+        ]
+
+    def layout(self, tokens: ImageTokens) -> TokenLayout:
+        """The image's own, with a column for [CLS] where it is kept."""
+        return tokens.layout.with_cls() if self.class_token else tokens.layout
