@@ -1,4 +1,4 @@
-"""The command line: ``python -m compressor evaluate | train | models``."""
+"""The command line: ``python -m compressor evaluate | train | benchmark | models``."""
 
 import argparse
 import json
@@ -59,9 +59,15 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--entropy", type=float, default=0.1, help="lambda_e of equation 10")
     train.add_argument("--collapse", type=float, default=0.1, help="lambda_c of equation 10")
     train.add_argument("--steps", type=int, default=600)
+    train.add_argument("--learning-rate", type=float, default=2e-3, help="of AdamW, at its peak")
     train.add_argument("--dialogues", type=int, default=1536)
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=run_train)
+
+    speed = commands.add_parser("benchmark", help="time of every method beside one prefill")
+    speed.add_argument("--model", default="tiny")
+    speed.add_argument("--rate", type=float, default=0.9)
+    speed.set_defaults(run=run_benchmark)
 
     models = commands.add_parser("models", help="list the models")
     models.set_defaults(run=run_models)
@@ -150,6 +156,7 @@ def run_train(args: argparse.Namespace) -> None:
     settings = trainer.Settings(
         steps=args.steps,
         rates=tuple(args.rates),
+        peak=args.learning_rate,
         entropy=args.entropy if args.generator == "metacompress" else 0.0,
         collapse=args.collapse if args.generator == "metacompress" else 0.0,
         clip=1e-2 if args.generator == "metacompress" else 1.0,
@@ -176,6 +183,20 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 FIRST_TRAINING_SCENE = 200_000_000  # apart from the scenes that the bundled model was trained on
+
+
+def run_benchmark(args: argparse.Namespace) -> None:
+    """Milliseconds of every method at two numbers of tokens, and their ratio to one prefill."""
+    from compressor import load_model
+    from compressor.evaluation import speed
+
+    model = load_model(args.model)
+    measured = {n: speed.method_times(model, n, args.rate) for n in speed.GRIDS}
+    print("| | " + " | ".join(f"n = {n}: ms | of a prefill" for n in measured) + " |")
+    print("| --- " * (1 + 2 * len(measured)) + "|")
+    for name in next(iter(measured.values())):
+        cells = [f"{1e3 * t[name]:.1f} | {t[name] / t['prefill']:.2f}" for t in measured.values()]
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def run_models(args: argparse.Namespace) -> None:

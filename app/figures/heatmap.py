@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from compressor import Projection
+from compressor.geometry import CLASS
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -152,6 +153,8 @@ def caption(projection: Projection) -> str:
         f"P is {projection.m} × {projection.n}. {np.mean(weights < 1e-6):.0%} of its entries are below 1e-6, "
         f"the largest is {weights.max():.2g}, and a reduced token mixes about {mixed:.1f} image tokens."
     )
+    if CLASS in projection.layout.kinds:
+        text += " Image token 0 is the encoder's [CLS], which shows no patch."
     if rows * columns > 1:
         text += f" Each cell is the largest of {rows} × {columns} entries."
     return text
