@@ -1,4 +1,4 @@
-"""The command line: ``python -m compressor evaluate | train | benchmark | models``."""
+"""The command line: ``python -m compressor evaluate | train | attention-overlap | benchmark | models``."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from compressor.errors import StudioError
+from compressor.errors import InvalidOptionError, StudioError
 
 REFERENCES = ("grid", "topk", "oracle")
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
@@ -55,14 +55,23 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--generator", choices=("metacompress", "topk"), default="metacompress")
     train.add_argument("--pool", choices=("max", "average"), default="average")
     train.add_argument("--width", type=int, default=64, help="d_c")
-    train.add_argument("--rates", type=_rates, default=[0.5, 0.7, 0.8, 0.9, 0.95])
-    train.add_argument("--entropy", type=float, default=0.1, help="lambda_e of equation 10")
+    train.add_argument("--rates", type=_rates, default=[0.5, 0.7, 0.8, 0.9, 0.9, 0.95, 0.95])
+    train.add_argument("--entropy", type=float, default=0.03, help="lambda_e of equation 10")
     train.add_argument("--collapse", type=float, default=0.1, help="lambda_c of equation 10")
     train.add_argument("--steps", type=int, default=600)
-    train.add_argument("--learning-rate", type=float, default=2e-3, help="of AdamW, at its peak")
+    train.add_argument("--learning-rate", type=float, default=1e-3, help="of AdamW, at its peak")
     train.add_argument("--dialogues", type=int, default=1536)
     train.add_argument("--seed", type=int, default=0)
     train.set_defaults(run=run_train)
+
+    overlap = commands.add_parser(
+        "attention-overlap", help="share of the tokens MetaCompress keeps that attention points at"
+    )
+    overlap.add_argument("--model", default="tiny")
+    overlap.add_argument("--rates", type=_rates, default=[0.5, 0.7, 0.8, 0.9, 0.95])
+    overlap.add_argument("--dialogues", type=int, default=200)
+    overlap.add_argument("--json", type=Path, help="write the results and this command to a file")
+    overlap.set_defaults(run=run_overlap)
 
     speed = commands.add_parser("benchmark", help="time of every method beside one prefill")
     speed.add_argument("--model", default="tiny")
@@ -127,8 +136,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
             "results": [tables.as_data(r) for r in results],
             "paired": compared,
         }
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        _write(args.json, data)
 
 
 def _reference(name: str, model: str) -> Callable:
@@ -183,6 +191,38 @@ def run_train(args: argparse.Namespace) -> None:
 
 
 FIRST_TRAINING_SCENE = 200_000_000  # apart from the scenes that the bundled model was trained on
+
+
+def run_overlap(args: argparse.Namespace) -> None:
+    """Overlap of the tokens that the learned P keeps with those of high attention, and chance."""
+    from compressor import get_method, load_model
+    from compressor.data import scenes
+    from compressor.evaluation.overlap import attention_overlap
+
+    if args.dialogues < 2:
+        raise InvalidOptionError("A standard error needs at least 2 dialogues.")
+    model = load_model(args.model)
+    dialogues = [scenes.dialogue(scenes.HELD_OUT + i) for i in range(args.dialogues)]
+    results = attention_overlap(model, get_method("metacompress", model=model), dialogues, args.rates)
+    print("| rate | tokens kept | top [CLS] attention, % | top prompt attention, % | by chance, % |")
+    print("| --- | --- | --- | --- | --- |")
+    for r in results:
+        print(
+            f"| {r.rate:.0%} | {r.kept:.1f} | {r.cls:.1f} ± {r.cls_error:.1f} "
+            f"| {r.prompt:.1f} ± {r.prompt_error:.1f} | {r.chance:.1f} |"
+        )
+    if args.json:
+        data = {
+            "command": _command(args),
+            "dialogues": len(dialogues),
+            "results": [asdict(r) for r in results],
+        }
+        _write(args.json, data)
+
+
+def _write(path: Path, data: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def run_benchmark(args: argparse.Namespace) -> None:
