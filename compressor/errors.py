@@ -53,6 +53,10 @@ class DecidedInDecoderError(StudioError, RuntimeError):
     """A projection was asked for that the language model decides while it reads a question."""
 
 
+class DivergedError(StudioError, ArithmeticError):
+    """An optimisation met numbers that are not finite."""
+
+
 class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 

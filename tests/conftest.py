@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
@@ -13,6 +14,9 @@ from transformers import (
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
+
+settings.register_profile("untimed", deadline=None)  # how busy a machine is, is no property of the code
+settings.load_profile("untimed")
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
 WORDS = (

@@ -24,6 +24,7 @@ class Method(ABC):
     stage: ClassVar[Stage] = "embedding"
     prompt_dependent: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
+    needs_input: ClassVar[bool] = False  # whether a model alone is not enough to build it
 
     @classmethod
     def create(cls, model: Any, **options: Any) -> Self:

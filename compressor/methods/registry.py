@@ -7,6 +7,7 @@ from compressor.errors import UnknownMethodError
 from compressor.methods.base import Method
 from compressor.methods.divprune import DivPrune
 from compressor.methods.fastv import FastV
+from compressor.methods.fixed import Fixed
 from compressor.methods.metacompress import MetaCompress
 from compressor.methods.prumerge import PruMerge, PruMergePlus
 from compressor.methods.selection import Random, Sample, Uncompressed
@@ -29,6 +30,7 @@ METHODS: dict[str, type[Method]] = {
         DivPrune,
         FastV,
         MetaCompress,
+        Fixed,
     )
 }
 
@@ -45,10 +47,11 @@ class MethodInfo:
 
 
 def list_methods() -> list[MethodInfo]:
-    """All methods, in the order in which to offer them."""
+    """The methods that a model is enough to build, in the order in which to offer them."""
     return [
         MethodInfo(cls.name, cls.title, cls.description, cls.stage, cls.prompt_dependent)
         for cls in METHODS.values()
+        if not cls.needs_input
     ]
 
 
@@ -56,7 +59,7 @@ def get_method(name: str, model: Any = None, **options: Any) -> Method:
     """Build a method by name.
 
     Args:
-        name: one of `list_methods()`.
+        name: one of `list_methods()`, or "fixed", which needs its option `weights`.
         model: what `load_model` gives; learned methods need it.
         options: of the method, such as `seed` of "random".
     Raises:

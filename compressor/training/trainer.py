@@ -34,10 +34,10 @@ class Settings:
 
     steps: int = 600
     batch: int = 16
-    rates: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95)
-    peak: float = 2e-3
+    rates: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.9, 0.95, 0.95)
+    peak: float = 1e-3
     warmup: int = 20
-    entropy: float = 0.1
+    entropy: float = 0.03
     collapse: float = 0.1
     clip: float = 1e-2
     clip_by: Literal["norm", "value"] = "norm"
@@ -67,32 +67,52 @@ class Samples:
 
 
 def response_logits(
-    model: VisionLanguageModel, image: Tensor, samples: Samples, rows: Tensor
+    model: VisionLanguageModel, image: Tensor, before: Tensor, after: Tensor, response: Tensor
 ) -> list[Tensor]:
-    """Teacher-forced logits (T_i, V) at the response tokens of some rows, after image tokens (B, m, d)."""
+    """Teacher-forced logits (T_i, V) at the response tokens.
+
+    Args:
+        model: the model.
+        image: tokens of B images, (B, m, d).
+        before, after, response: as in ``Samples``, (L0,), (B, L) and (B, L).
+    """
     decoder = model.decoder
-    before = decoder.embed(samples.before).expand(len(rows), -1, -1)
-    after = decoder.embed(samples.after[rows])
-    hidden = hidden_states(decoder, torch.cat([before, image.to(after.dtype), after], 1))[
-        :, -after.shape[1] :
-    ]
-    return [
-        decoder.head(states[mask]).float()
-        for states, mask in zip(hidden, samples.response[rows], strict=True)
-    ]
+    first, rest = decoder.embed(before).expand(len(after), -1, -1), decoder.embed(after)
+    hidden = hidden_states(decoder, torch.cat([first, image.to(rest.dtype), rest], 1))[:, -rest.shape[1] :]
+    return [decoder.head(states[mask]).float() for states, mask in zip(hidden, response, strict=True)]
 
 
-def dialogue_ids(model: VisionLanguageModel, dialogue: Dialogue) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids before the image, ids behind it, and which of the latter a response token follows."""
+def answer_ids(model: VisionLanguageModel, answer: str) -> list[int]:
+    """Ids of an answer's text, without the end token."""
+    return model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+
+
+def transcript(
+    model: VisionLanguageModel, questions: Sequence[str], answers: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids before the image, ids behind it, and which of the latter a response token follows.
+
+    Args:
+        model: the model.
+        questions: of the turns.
+        answers: their ids, without end tokens.
+    """
     ids: list[int] = []
     follows: list[bool] = []
-    for index, turn in enumerate(dialogue.turns):
-        prompt = model.prompt_ids(turn.question, first=not index)
-        answer = model.tokenizer(turn.answer, add_special_tokens=False)["input_ids"]
+    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        prompt = model.prompt_ids(question, first=not index)
         ids += [*prompt, *answer, model.eos_id]
         follows += [False] * (len(prompt) - 1) + [True] * (len(answer) + 1) + [False]
     image = ids.index(model.image_token_id)
-    return torch.tensor(ids[:image]), torch.tensor(ids[image + 1 :]), torch.tensor(follows[image + 1 :])
+    parts = (ids[:image], ids[image + 1 :], follows[image + 1 :])
+    before, after, response = (torch.tensor(part, device=model.device) for part in parts)
+    return before, after, response
+
+
+def dialogue_ids(model: VisionLanguageModel, dialogue: Dialogue) -> tuple[Tensor, Tensor, Tensor]:
+    """The transcript of a dialogue with its true answers."""
+    answers = [answer_ids(model, turn.answer) for turn in dialogue.turns]
+    return transcript(model, [turn.question for turn in dialogue.turns], answers)
 
 
 @torch.no_grad()
@@ -117,7 +137,10 @@ def prepare(model: VisionLanguageModel, dialogues: Sequence[Dialogue], batch: in
     for begin in range(0, len(dialogues), batch):
         chosen = torch.arange(begin, min(begin + batch, len(dialogues)))
         image = samples.embeddings[chosen].float()
-        samples.teacher.extend(x.half() for x in response_logits(model, image, samples, chosen))
+        logits = response_logits(
+            model, image, samples.before, samples.after[chosen], samples.response[chosen]
+        )
+        samples.teacher.extend(x.half() for x in logits)
     return samples
 
 
@@ -135,7 +158,9 @@ def losses(
     """The three terms of equation 10 on some rows at one rate."""
     image = samples.embeddings[rows].float()
     weights = generator(image, token_budget(image.shape[1], rate))  # (B, m, n)
-    student = torch.cat(response_logits(model, weights @ image, samples, rows))
+    student = torch.cat(
+        response_logits(model, weights @ image, samples.before, samples.after[rows], samples.response[rows])
+    )
     teacher = torch.cat([samples.teacher[row].float() for row in rows.tolist()])
     return {
         "prediction": prediction_loss(teacher, student),

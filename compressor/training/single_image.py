@@ -1,0 +1,248 @@
+"""Algorithm 2: the P of one image, optimised for the answers to a few questions about it.
+
+P = softmax_rows(P_raw), and plain SGD on P_raw minimises L_pred + alpha L_entropy of the frozen model.
+Source: MetaCompress, equation 5 and supplement 8.1.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from compressor.decoding import Request, prefill, step
+from compressor.errors import ContextLengthError, DivergedError, InvalidOptionError, InvalidQuestionError
+from compressor.models.base import VisionLanguageModel
+from compressor.projection import Projection, token_budget
+from compressor.tokens import ImageTokens
+from compressor.training.objective import entropy_loss, prediction_loss
+from compressor.training.trainer import answer_ids, response_logits, transcript
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to optimise; the defaults are the paper's.
+
+    Args:
+        steps: of SGD.
+        learning_rate: of SGD.
+        alpha: weight of L_entropy.
+        sigma: standard deviation of P_raw at the start.
+        seed: of P_raw at the start.
+        every: steps from one record to the next.
+        max_new_tokens: length at which the model's own answers end at the latest.
+    Raises:
+        InvalidOptionError: one is out of range.
+    """
+
+    steps: int = 500
+    learning_rate: float = 10.0
+    alpha: float = 1.0
+    sigma: float = 0.1
+    seed: int = 0
+    every: int = 10
+    max_new_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("every", 1), ("max_new_tokens", 1)):
+            if getattr(self, name) < least:
+                raise InvalidOptionError(f"{name} must be at least {least}, not {getattr(self, name)!r}.")
+        for name in ("learning_rate", "alpha", "sigma"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise InvalidOptionError(f"{name} must be a number of at least 0, not {value!r}.")
+
+
+PAPER = Settings()
+
+
+@dataclass(frozen=True, eq=False)
+class Progress:
+    """How far an optimisation has come.
+
+    Args:
+        step: updates so far.
+        prediction, entropy, total: L_pred, L_entropy and L_pred + alpha L_entropy of `projection`, in nats.
+        projection: P so far, on the CPU.
+        seconds: computed so far, without the time between two records in which nobody asked for the next.
+    """
+
+    step: int
+    prediction: float
+    entropy: float
+    total: float
+    projection: Projection
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A dialogue about an image as the uncompressed model reads it.
+
+    Args:
+        before: text ids in front of the image, (L0,).
+        after: text ids behind it with the responses, (1, L).
+        response: whether the next token is a response token, (1, L) booleans.
+        teacher: the uncompressed model's logits at those places, (T, V) float32.
+    """
+
+    before: Tensor
+    after: Tensor
+    response: Tensor
+    teacher: Tensor
+
+
+def optimize(
+    model: VisionLanguageModel,
+    tokens: ImageTokens,
+    questions: Sequence[str],
+    rate: float,
+    settings: Settings = PAPER,
+    answers: Sequence[str] | None = None,
+) -> Iterator[Progress]:
+    """Optimise the P of one image; closing the iterator ends it, and the model is never changed.
+
+    Args:
+        model: the frozen model.
+        tokens: of the image, (n, d).
+        questions: of the turns of one chat, at least one.
+        rate: share of the tokens to remove, in [0, 1); where it removes none, P is the identity at once.
+        settings: how to optimise.
+        answers: the responses, one per question; None takes the uncompressed model's own greedy ones.
+    Returns:
+        iterator of records: of the start, of every `settings.every`-th step, and of the last.
+    Raises:
+        InvalidRateError, InvalidOptionError: a setting is out of range, or an answer is missing.
+        InvalidQuestionError: there is no question, or an empty one.
+        ContextLengthError: the dialogue does not fit into what the model can read; also while iterating.
+        DivergedError: the losses are no longer finite numbers; while iterating.
+    Source: MetaCompress, algorithm 2.
+    """
+    budget = token_budget(len(tokens), rate)
+    if not questions or not all(question.strip() for question in questions):
+        raise InvalidQuestionError("A question is empty: type one.")
+    if answers is not None and len(answers) != len(questions):
+        raise InvalidOptionError(
+            f"There are {len(questions)} questions and {len(answers)} answers: give one answer per question."
+        )
+    prompts = [model.prompt_ids(question, first=not index) for index, question in enumerate(questions)]
+    _require_room(model, len(tokens) + sum(map(len, prompts)))
+    return _records(model, tokens, questions, budget, settings, answers)
+
+
+# Whoever iterates may be in inference mode; the decorators apply between two records only.
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _records(
+    model: VisionLanguageModel,
+    tokens: ImageTokens,
+    questions: Sequence[str],
+    budget: int,
+    settings: Settings,
+    answers: Sequence[str] | None,
+) -> Iterator[Progress]:
+    started = time.perf_counter()
+    if budget == len(tokens):
+        identity = Projection.identity(tokens.layout)
+        yield Progress(0, 0.0, 0.0, 0.0, identity, time.perf_counter() - started)
+        return
+    # a copy, because tokens that were made in inference mode cannot be part of a graph
+    tokens = replace(tokens, embeddings=tokens.embeddings.detach().clone())
+    aim = target(model, tokens.embeddings, questions, answers, settings.max_new_tokens)
+    raw = initial(budget, len(tokens), settings).to(tokens.embeddings.device).requires_grad_()
+    for count in range(settings.steps + 1):
+        projection, prediction, entropy = losses(model, tokens, aim, raw)
+        total = prediction + settings.alpha * entropy
+        _require_finite(total, count)
+        if count % settings.every == 0 or count == settings.steps:
+            paused = time.perf_counter()
+            figures = (prediction.item(), entropy.item(), total.item())
+            yield Progress(count, *figures, projection.cpu(), paused - started)
+            started += time.perf_counter() - paused
+        if count < settings.steps:
+            (gradient,) = torch.autograd.grad(total, raw)
+            raw = (raw.detach() - settings.learning_rate * gradient).requires_grad_()
+            _require_finite(raw, count + 1)
+
+
+def initial(m: int, n: int, settings: Settings) -> Tensor:
+    """P_raw at the start, (m, n) float32, the same on every device."""
+    return settings.sigma * torch.randn(m, n, generator=torch.Generator().manual_seed(settings.seed))
+
+
+def losses(
+    model: VisionLanguageModel, tokens: ImageTokens, aim: Target, raw: Tensor
+) -> tuple[Projection, Tensor, Tensor]:
+    """P of P_raw (m, n), its L_pred and its L_entropy, all in the graph of P_raw."""
+    projection = Projection(raw.softmax(-1), tokens.layout)
+    reduced = model.compress(tokens, projection)
+    (logits,) = response_logits(model, reduced[None], aim.before, aim.after, aim.response)
+    return projection, prediction_loss(aim.teacher, logits), entropy_loss(projection.weights)
+
+
+@torch.no_grad()
+def target(
+    model: VisionLanguageModel,
+    image: Tensor,
+    questions: Sequence[str],
+    answers: Sequence[str] | None,
+    max_new_tokens: int,
+) -> Target:
+    """What the optimisation is to preserve, with the model's own answers where none are given.
+
+    Args:
+        image: all tokens, (n, d).
+        model, questions, answers, max_new_tokens: as of `optimize` and its settings.
+    Raises:
+        ContextLengthError: it does not fit into what the model can read.
+    """
+    if answers is None:
+        responses = own_answers(model, image, questions, max_new_tokens)
+    else:
+        responses = [answer_ids(model, answer) for answer in answers]
+    before, after, response = transcript(model, questions, responses)
+    _require_room(model, len(before) + len(image) + len(after))
+    after, response = after[None], response[None]
+    (teacher,) = response_logits(model, image[None], before, after, response)
+    return Target(before, after, response, teacher)
+
+
+@torch.no_grad()
+def own_answers(
+    model: VisionLanguageModel, image: Tensor, questions: Sequence[str], max_new_tokens: int
+) -> list[list[int]]:
+    """Ids of the model's greedy answers in one chat about image tokens (n, d), without their end tokens.
+
+    Raises:
+        ContextLengthError: a question no longer fits into what the model can read.
+    """
+    request, answers = Request(), []
+    for index, question in enumerate(questions):
+        ids = model.prompt_ids(question, first=not index)
+        if index:  # the last token of the answer before has no cache entry yet
+            ended = request.pending == model.eos_id
+            ids = [*([] if ended else [request.pending]), model.eos_id, *ids]
+        embeds = model.embed_ids(ids, image)
+        _require_room(model, request.position + len(embeds))
+        answer = prefill(model.decoder, [request], [embeds])
+        while answer[-1] != model.eos_id and len(answer) < max_new_tokens:
+            answer += step(model.decoder, [request])
+        answers.append(answer[:-1] if answer[-1] == model.eos_id else answer)
+    return answers
+
+
+def _require_room(model: VisionLanguageModel, length: int) -> None:
+    if length > model.context_length:
+        raise ContextLengthError(
+            "The questions and answers do not fit into what this model can read beside the whole image: "
+            "ask fewer or shorter questions."
+        )
+
+
+def _require_finite(values: Tensor, count: int) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise DivergedError(
+            f"The optimisation left the range of numbers at step {count}: lower the learning rate."
+        )
