@@ -19,7 +19,7 @@ class Fixed(Method):
         weights: P, (m, n); copied, and kept on the CPU in float32.
     Raises:
         InvalidProjectionError: it is not a matrix of numbers, or a projection of another stage.
-    Source: MetaCompress, section 4 and supplement 8.1.
+    Source: MetaCompress, equation 5 and supplement 8.1.
     """
 
     name = "fixed"

@@ -132,7 +132,7 @@ def optimize(
     return _records(model, tokens, questions, budget, settings, answers)
 
 
-# Whoever iterates may be in inference mode; the decorators apply between two records only.
+# Whoever iterates may be in inference mode: the decorators lift it for the work from one record to the next.
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _records(
