@@ -33,6 +33,14 @@ from compressor.turns import AnswerOptions, ChatTurn, TurnStats
 MAX_QUESTION_CHARACTERS = 4000
 
 
+def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether options are the same; a matrix is only the same as itself, as it cannot be compared by `==`."""
+    return options.keys() == others.keys() and all(
+        value is others[name] or (isinstance(value, str | int | float | None) and value == others[name])
+        for name, value in options.items()
+    )
+
+
 class ChatSession:
     """A chat about an image.
 
@@ -141,7 +149,7 @@ class ChatSession:
             options = self._options
         method = self._setting if method is None else method
         rate = self.rate if rate is None else rate
-        if (method, rate, options) != (self._setting, self.rate, self._options):
+        if (method, rate) != (self._setting, self.rate) or not _same(options, self._options):
             needs = self.method.needs
             self._choose(method, rate, options)
             if not self.method.needs <= needs:

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from compressor import ChatSession
+from compressor import ChatSession, list_methods
 from compressor.errors import (
     ContextLengthError,
     InvalidOptionError,
@@ -34,9 +34,10 @@ def stock_logits(model, image, ids):
         return model.hf(input_ids=torch.tensor([ids]), pixel_values=pixels).logits[0]
 
 
-def test_three_cached_turns_equal_one_stock_forward(any_model, image):
+@pytest.mark.parametrize("method", ["metacompress", "fastv"])
+def test_three_cached_turns_equal_one_stock_forward(any_model, image, method):
     model = any_model
-    session = ChatSession(model, image, method="metacompress", rate=0)
+    session = ChatSession(model, image, method=method, rate=0)
     for number, question in enumerate(QUESTIONS):
         before = full_ids(session) if number else []
         list(session.ask(question, max_new_tokens=6))
@@ -51,7 +52,7 @@ def test_three_cached_turns_equal_one_stock_forward(any_model, image):
         torch.testing.assert_close(session._request.logits, last, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["none", "random", "sample", "spatial", "metacompress"])
+@pytest.mark.parametrize("method", [info.name for info in list_methods()])
 def test_rate_0_reads_the_embeddings_bit_for_bit(model, image, method):
     session = ChatSession(model, image, method=method, rate=0)
     assert session.reduced is session.tokens.embeddings

@@ -78,3 +78,14 @@ def test_a_p_of_another_stage_is_refused():
     vision = Projection(P, llava_layout((56, 56), image_size=56), "vision")
     with pytest.raises(InvalidProjectionError, match="vision"):
         get_method("fixed", weights=vision)
+
+
+def test_another_matrix_replaces_the_first(model, image):
+    first, second = torch.eye(16)[:3], torch.eye(16)[4:9]
+    session = ChatSession(model, image, method="fixed", weights=first)
+    list(session.ask("is it red?", max_new_tokens=2))
+    before = session.projection
+    session.configure(method="fixed", weights=first)
+    assert session.projection is before
+    session.configure(method="fixed", weights=second)
+    assert torch.equal(session.projection.weights, second) and len(session.turns) == 1

@@ -52,4 +52,4 @@ def test_rows_average_the_groups_of_a_partition(n, seed, data):
     assert torch.equal(p, tome_weights(metric, m))
     ordered = in_raster_order(p)
     centroids = ordered @ torch.arange(n, dtype=torch.float64)
-    assert bool((centroids.diff() >= 0).all())
+    assert bool((centroids.diff() >= -1e-9).all())  # equal ones differ by rounding
