@@ -35,6 +35,16 @@ class InspectorView:
     caption: str
 
 
+def decision(visit: Visit) -> int:
+    """A number that changes when an answer has decided P; 0 where no answer does."""
+    if visit.chat is None or not visit.chat.prunes_in_decoder:
+        return 0
+    try:
+        return id(visit.chat.projection)
+    except DecidedInDecoderError:
+        return 0
+
+
 def view(visit: Visit, colouring: str = "roles", layout: str = "paper", scale: str = "sqrt") -> InspectorView:
     """Draws the projection that the chat's answers are computed from.
 

@@ -104,11 +104,17 @@ def _wire_chat(
 ) -> None:
     """Asking in all its ways, stopping, taking back."""
 
+    decision = gr.State(0)  # pictures cannot be skipped as outputs (see `picture`), so a change redraws them
+
     def asked(key: str, question: str, *options: float) -> Iterator[list]:
-        yield from _chat_stream(middle, chat.ask(store.get(key), question, **_named(options)))
+        state = store.get(key)
+        for values in _chat_stream(middle, chat.ask(state, question, **_named(options))):
+            yield [*values, inspector.decision(state)]
 
     def regenerated(key: str, *options: float) -> Iterator[list]:
-        yield from _chat_stream(middle, chat.regenerate(store.get(key), **_named(options)))
+        state = store.get(key)
+        for values in _chat_stream(middle, chat.regenerate(state, **_named(options))):
+            yield [*values, inspector.decision(state)]
 
     def stopped(key: str) -> None:
         chat.stop(store.get(key))
@@ -120,22 +126,19 @@ def _wire_chat(
         return middle.values(chat.clear(store.get(key)))
 
     def decided(key: str, *drawing: str) -> list:
-        """The projection, where it is the answer that decided it."""
-        state = store.get(key)
-        if state.chat is None or not state.chat.prunes_in_decoder:
-            return [gr.skip() for _ in right.outputs()]
-        return right.values(inspector.view(state, *drawing))
+        return right.values(inspector.view(store.get(key), *drawing))
 
     def on(register: Callable, handler: Callable, *inputs: Any) -> None:
         slot = {"concurrency_id": "answer", "concurrency_limit": settings.ANSWERS_AT_ONCE}
-        answered = _private(register, handler, [visit, *inputs, *left.options], middle.outputs(), **slot)
-        _private(answered.then, decided, [visit, *right.inputs()], right.outputs())
+        outputs = [*middle.outputs(), decision]
+        _private(register, handler, [visit, *inputs, *left.options], outputs, **slot)
 
     on(middle.question.submit, asked, middle.question)
     on(middle.ask.click, asked, middle.question)
     for button in middle.suggestions:
         on(button.click, asked, button)
     on(middle.regenerate.click, regenerated)
+    _private(decision.change, decided, [visit, *right.inputs()], right.outputs())
     _private(middle.stop.click, stopped, visit, None, queue=False)
     _private(middle.undo.click, undone, visit, middle.outputs())
     _private(middle.clear.click, cleared, visit, middle.outputs())
@@ -166,15 +169,11 @@ def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[l
         running = view.running
 
 
-def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> Any:
-    """Registers a handler outside the public API; an error that a visitor can meet becomes a message.
-
-    Returns:
-        Gradio's event, whose `then` registers what follows.
-    """
+def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> None:
+    """Registers a handler outside the public API; an error that a visitor can meet becomes a message."""
     options = {"api_visibility": "private", "show_progress": "hidden"} | options
     told = _told_stream(handler) if inspect.isgeneratorfunction(handler) else _told(handler)
-    return register(told, inputs, outputs, **options)
+    register(told, inputs, outputs, **options)
 
 
 def _told(handler: Callable) -> Callable:

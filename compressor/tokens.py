@@ -43,6 +43,14 @@ class ImageTokens:
                 f"Features, embeddings and layout differ in tokens: {len(self.features)}, "
                 f"{len(self.embeddings)}, {len(self.layout)}."
             )
+        if self.cls_feature is not None and self.cls_feature.shape != self.features.shape[1:]:
+            raise ModelMismatchError("[CLS] and the features differ in width; take both from one layer.")
+        for name, axis in (("cls_attention", 1), ("keys", 0), ("last_queries", 0), ("last_keys", 0)):
+            value = getattr(self, name)
+            if value is not None and value.shape[axis : axis + 1] != (len(self) + 1,):
+                raise ModelMismatchError(
+                    f"{name} must describe [CLS] and the {len(self)} tokens, not {tuple(value.shape)}."
+                )
 
     def __len__(self) -> int:
         return len(self.embeddings)

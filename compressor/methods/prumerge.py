@@ -22,7 +22,8 @@ def class_attention(queries: Tensor, keys: Tensor) -> Tensor:
         queries, keys: raw outputs of the last layer's projections, (n + 1, C), [CLS] first.
     """
     queries, keys = finite(queries), finite(keys)
-    return (queries[0] @ keys.T * queries.shape[1] ** -0.5).softmax(-1)[1:]
+    scores = queries[0] @ keys.T * queries.shape[1] ** -0.5
+    return finite(scores.softmax(-1))[1:]  # products of very large numbers overflow
 
 
 def outlier_ratio(attention: Tensor) -> float:
@@ -42,7 +43,7 @@ def prumerge_weights(queries: Tensor, keys: Tensor, budget: int | None = None) -
         InvalidOptionError: there are not enough patches to have 32 neighbours each.
     """
     attention = class_attention(queries, keys)
-    count = int(len(attention) * outlier_ratio(attention)) if budget is None else budget - 1
+    count = round(len(attention) * outlier_ratio(attention)) if budget is None else budget - 1
     return _merged(attention, keys, _strongest(attention)[:count])
 
 
@@ -79,7 +80,8 @@ def prumerge_plus_weights(
             f"PruMerge+ has no stride for a share of {share:.3f} strongest patches; "
             "it needs one above 0 and at most 1/3: set an exact budget instead."
         )
-    top, step = order[: int(n * share)], int(1 / share)
+    count = round(n * share) if ratio is None else int(n * share)  # outliers are a whole number already
+    top, step = order[:count], int(1 / share)
     first, stride = (0, step // 3) if ratio is None else (step // 2, step)
     spread = torch.arange(first, n - 1, stride, device=top.device)
     return _merged(attention, keys, torch.cat([top, spread[~torch.isin(spread, top)]]))

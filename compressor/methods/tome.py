@@ -56,7 +56,7 @@ def tome_weights(metric: Tensor, budget: int) -> Tensor:
         metric: features or keys, (n, d).
         budget: m, from 1 to n.
     Returns:
-        (m, n) in metric's dtype; rows in the published order, which scrambles the raster.
+        (m, n) in metric's dtype, float32 at least; rows in the published order, which scrambles the raster.
     """
     metric = finite(metric)
     group = torch.arange(len(metric), device=metric.device)  # of each of the n tokens

@@ -35,7 +35,7 @@ def visionzip_weights(cls_attention: Tensor, keys: Tensor, dominant: int, contex
             f"{dominant} dominant and {contextual} contextual tokens cannot be had of {total} with [CLS]: "
             f"take 1 to {total} dominant ones, and contextual ones of the rest."
         )
-    scores = finite(cls_attention)[:, 1:].sum(0)
+    keys, scores = finite(keys), finite(cls_attention)[:, 1:].sum(0)
     top = scores.sort(descending=True, stable=True).indices[: dominant - 1].sort().values + 1
     kept = torch.cat([top.new_zeros(1), top])
     weights = keys.new_zeros(dominant + contextual, total)

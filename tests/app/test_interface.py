@@ -54,9 +54,9 @@ def test_nothing_is_public(demo):
     assert api["named_endpoints"] == {} and api["unnamed_endpoints"] == {}
 
 
-def test_the_page_holds_only_the_key_of_a_visit(demo, store):
+def test_the_page_holds_only_the_key_of_a_visit_and_a_number(demo, store):
     states = [block for block in demo.blocks.values() if isinstance(block, gr.State)]
-    assert len(states) == 1 and states[0].value is None
+    assert [state.value for state in states] == [None, 0]
     entered = next(function for function in demo.fns.values() if function.targets[0][1] == "load")
     key = entered.fn(*DRAWING)[0]
     assert isinstance(key, str) and store.get(key).scene is not None

@@ -90,6 +90,13 @@ def test_no_outliers_leave_one_token_or_no_stride():
             prumerge_plus_weights(torch.randn(65, 8), torch.randn(65, 8), ratio=ratio)
 
 
+def test_every_outlier_is_kept_though_its_share_is_no_whole_float():
+    """13 / 2880 * 2880 is a little less than 13."""
+    queries, keys = torch.ones(2881, 1), torch.zeros(2881, 1)
+    keys[1:14] = 5.0
+    assert len(prumerge_weights(queries, keys)) == 14
+
+
 def test_a_patch_chosen_twice_is_one_row():
     queries, keys = torch.randn(65, 8), torch.randn(65, 8)
     kept = prumerge_plus_weights(queries, keys, ratio=1 / 8)[:-1].argmax(1).tolist()
