@@ -13,6 +13,7 @@ from torch import Tensor
 from compressor.data.dialogues import Dialogue
 from compressor.decoding import Pruning, Request, prefill
 from compressor.methods.base import Method
+from compressor.methods.selection import strongest
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import token_budget
 from compressor.tokens import ImageTokens
@@ -59,7 +60,7 @@ def prompt_attention(model: VisionLanguageModel, tokens: ImageTokens, question: 
 
 def shared(kept: Tensor, scores: Tensor) -> float:
     """Share of the tokens `kept` (k,) that are among the k of the highest score (n,)."""
-    top = scores.sort(descending=True, stable=True).indices[: len(kept)]
+    top = strongest(scores)[: len(kept)]
     return float(torch.isin(kept, top).double().mean())
 
 

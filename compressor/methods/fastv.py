@@ -11,6 +11,7 @@ from torch import Tensor
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import DecoderMethod
 from compressor.methods.cosine import finite
+from compressor.methods.selection import strongest
 
 
 def select_tokens(attention: Tensor, image_start: int, n: int, budget: int) -> Tensor:
@@ -25,7 +26,7 @@ def select_tokens(attention: Tensor, image_start: int, n: int, budget: int) -> T
         (T - n + m,) absolute positions, ascending; equal scores go to the lower position, NaN counts as 0.
     """
     scores = finite(attention)[:, image_start : image_start + n].mean(0)
-    top = scores.sort(descending=True, stable=True).indices[:budget].sort().values + image_start
+    top = strongest(scores)[:budget].sort().values + image_start
     places = torch.arange(attention.shape[1], device=attention.device)
     return torch.cat([places[:image_start], top, places[image_start + n :]])
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import Method
 from compressor.methods.cosine import finite, unit_rows
+from compressor.methods.selection import others, strongest
 from compressor.tokens import ImageTokens
 
 NEIGHBOURS = 32
@@ -44,7 +45,7 @@ def prumerge_weights(queries: Tensor, keys: Tensor, budget: int | None = None) -
     """
     attention = class_attention(queries, keys)
     count = round(len(attention) * outlier_ratio(attention)) if budget is None else budget - 1
-    return _merged(attention, keys, _strongest(attention)[:count])
+    return _merged(attention, keys, strongest(attention)[:count])
 
 
 def prumerge_plus_weights(
@@ -66,10 +67,10 @@ def prumerge_plus_weights(
         InvalidOptionError: too few patches, or a ratio at which the published rule has no stride.
     """
     attention = class_attention(queries, keys)
-    order, n = _strongest(attention), len(attention)
+    order, n = strongest(attention), len(attention)
     if budget is not None:
         top = order[: max(1, round((budget - 1) / 4)) if budget > 1 else 0]
-        left = _others(n, top)
+        left = others(n, top)
         count = budget - 1 - len(top)
         places = torch.arange(count, device=left.device)
         spread = left[(2 * places + 1) * len(left) // (2 * count)] if count else left[:0]
@@ -85,17 +86,6 @@ def prumerge_plus_weights(
     first, stride = (0, step // 3) if ratio is None else (step // 2, step)
     spread = torch.arange(first, n - 1, stride, device=top.device)
     return _merged(attention, keys, torch.cat([top, spread[~torch.isin(spread, top)]]))
-
-
-def _strongest(attention: Tensor) -> Tensor:
-    return attention.sort(descending=True, stable=True).indices
-
-
-def _others(n: int, kept: Tensor) -> Tensor:
-    """The indices below n that are not kept, ascending."""
-    free = torch.ones(n, dtype=torch.bool, device=kept.device)
-    free[kept] = False
-    return free.nonzero()[:, 0]
 
 
 def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
@@ -114,8 +104,8 @@ def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
     weights = attention.new_zeros(len(kept) + 1, n)
     weights[rows[:, None], near] = attention[near]
     weights[rows, kept] = 1.0
-    others = _others(n, kept)
-    weights[-1, others] = attention[others]
+    left = others(n, kept)
+    weights[-1, left] = attention[left]
     return weights
 
 

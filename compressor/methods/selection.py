@@ -15,6 +15,18 @@ def select(indices: Tensor, n: int) -> Tensor:
     return weights
 
 
+def strongest(scores: Tensor) -> Tensor:
+    """Indices (n,) by falling score (n,); equal scores keep their order."""
+    return scores.sort(descending=True, stable=True).indices
+
+
+def others(n: int, kept: Tensor) -> Tensor:
+    """The indices below n that are not among `kept`, ascending."""
+    free = torch.ones(n, dtype=torch.bool, device=kept.device)
+    free[kept] = False
+    return free.nonzero()[:, 0]
+
+
 class Uncompressed(Method):
     """All tokens, whatever the budget says: the reference."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import Method
 from compressor.methods.cosine import finite, unit_rows
+from compressor.methods.selection import strongest
 from compressor.tokens import ImageTokens
 
 Metric = Literal["keys", "features"]
@@ -34,7 +35,7 @@ def match(metric: Tensor, r: int, class_token: bool = False) -> Tensor:
     if class_token:
         likeness[0] = -torch.inf
     best, partner = likeness.max(-1)
-    order = best.sort(descending=True, stable=True).indices
+    order = strongest(best)
     merged, left = order[:r], order[r:]
     if class_token:
         left = left.sort().values

@@ -10,6 +10,7 @@ from compressor.errors import InvalidOptionError
 from compressor.geometry import TokenLayout
 from compressor.methods.base import Method
 from compressor.methods.cosine import finite, unit_rows
+from compressor.methods.selection import others, strongest
 from compressor.tokens import ImageTokens
 
 
@@ -36,24 +37,19 @@ def visionzip_weights(cls_attention: Tensor, keys: Tensor, dominant: int, contex
             f"take 1 to {total} dominant ones, and contextual ones of the rest."
         )
     keys, scores = finite(keys), finite(cls_attention)[:, 1:].sum(0)
-    top = scores.sort(descending=True, stable=True).indices[: dominant - 1].sort().values + 1
+    top = strongest(scores)[: dominant - 1].sort().values + 1
     kept = torch.cat([top.new_zeros(1), top])
     weights = keys.new_zeros(dominant + contextual, total)
     weights[torch.arange(dominant, device=keys.device), kept] = 1.0
     if contextual:
-        free = torch.ones(total, dtype=torch.bool, device=keys.device)
-        free[kept] = False
-        others = free.nonzero()[:, 0]  # ascending
-        weights[dominant:] = _contextual(keys, others, contextual)
+        weights[dominant:] = _contextual(keys, others(total, kept), contextual)
     return weights
 
 
-def _contextual(keys: Tensor, others: Tensor, count: int) -> Tensor:
-    """The contextual rows (count, n + 1): targets evenly spaced in `others`, which the rest join by key."""
-    spaced = torch.arange(count, device=keys.device) * max(1, len(others) // count)
-    joining = torch.ones(len(others), dtype=torch.bool, device=keys.device)
-    joining[spaced] = False
-    targets, sources = others[spaced], others[joining]
+def _contextual(keys: Tensor, left: Tensor, count: int) -> Tensor:
+    """The contextual rows (count, n + 1): targets evenly spaced in `left`, which the rest join by key."""
+    spaced = torch.arange(count, device=keys.device) * max(1, len(left) // count)
+    targets, sources = left[spaced], left[others(len(left), spaced)]
     unit = unit_rows(keys)
     rows = torch.arange(count, device=keys.device)
     weights = keys.new_zeros(count, len(keys))
