@@ -53,7 +53,7 @@ class Cache:
         """Number of requests that share the cache."""
         return len(self.incoming)
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def update(self, keys: Tensor, values: Tensor, layer: int, **_: object) -> tuple[Tensor, Tensor]:
         """Append (B, heads, L, width), row b bringing `incoming[b]`; returns all entries, padded at the end.
 
         The entries count only after `commit`, so that a forward that fails leaves the cache as it was.
@@ -243,7 +243,7 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
             attention_mask=mask,
             position_embeddings=rotary,
             position_ids=positions,
-            past_key_values=cache,
+            cache=cache,
             use_cache=True,
         )
         for row, pruning in enumerate(prunings):

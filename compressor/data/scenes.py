@@ -5,6 +5,7 @@ Every scene is a function of its seed. Seeds from ``HELD_OUT`` on are never used
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -64,6 +65,11 @@ def scene(seed: int, classes: tuple[str, ...] = tuple(CLASSES)) -> Scene:
     return Scene(seed, truth, render(truth, np.random.default_rng([seed, 1])))
 
 
+def picture(seed: int, classes: tuple[str, ...] = tuple(CLASSES)) -> Image.Image:
+    """The picture of the scene with this seed."""
+    return scene(seed, classes).image
+
+
 def draw_turns(
     truth: Layout,
     rng: np.random.Generator,
@@ -100,8 +106,6 @@ def dialogue(
         kinds: the kinds of question to draw from.
         classes: the object classes that may appear and be asked for.
     """
-    shown = scene(seed, classes)
-    rng = np.random.default_rng([seed, 3])
-    return Dialogue(
-        shown.image, draw_turns(shown.layout, rng, turns, kinds, classes), shown.objects, f"scene-{seed}"
-    )
+    truth = layout(seed, classes)
+    asked = draw_turns(truth, np.random.default_rng([seed, 3]), turns, kinds, classes)
+    return Dialogue(partial(picture, seed, classes), asked, truth.objects, f"scene-{seed}")

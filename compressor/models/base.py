@@ -21,7 +21,7 @@ class Decoder:
         embed: ids (...) -> embeddings (..., d).
         layers: called with hidden states (B, L, d) and keyword arguments `attention_mask` (additive,
             (B, 1, L, keys), or None for plain causal), `position_embeddings`, `position_ids` and
-            `past_key_values` (an object with `update(keys, values, layer_index)`).
+            `cache` (an object with `update(keys, values, layer_index, **ignored)`).
         rotary: (hidden states, position_ids=(B, L) or (3, B, L)) -> (cos, sin).
         norm: the final norm.
         head: (..., d) -> logits (..., vocabulary).

@@ -1,5 +1,7 @@
 """The overlap with attention: by hand, against chance, and against a stock forward."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -32,7 +34,9 @@ def test_prompt_attention_is_that_of_an_eager_forward(model, image) -> None:
 
 
 def test_random_tokens_overlap_as_chance_says(model, image) -> None:
-    dialogues = [Dialogue(image.rotate(3 * turn), (Turn("is it red?", "yes"),)) for turn in range(60)]
+    dialogues = [
+        Dialogue(partial(image.rotate, 3 * turn), (Turn("is it red?", "yes"),)) for turn in range(60)
+    ]
 
     class Drawn:
         needs = frozenset()

@@ -1,0 +1,47 @@
+"""``attention-overlap``: whether the tokens that the learned P keeps are those of high attention."""
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+
+from compressor.cli.arguments import command_line, rates, write_json
+from compressor.errors import InvalidOptionError
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command to the parser."""
+    overlap = commands.add_parser(
+        "attention-overlap", help="share of the tokens MetaCompress keeps that attention points at"
+    )
+    overlap.add_argument("--model", default="tiny")
+    overlap.add_argument("--rates", type=rates, default=[0.5, 0.7, 0.8, 0.9, 0.95])
+    overlap.add_argument("--dialogues", type=int, default=200)
+    overlap.add_argument("--json", type=Path, help="write the results and this command to a file")
+    overlap.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Overlap of the tokens that the learned P keeps with those of high attention, and chance."""
+    from compressor import get_method, load_model
+    from compressor.data import scenes
+    from compressor.evaluation.overlap import attention_overlap
+
+    if args.dialogues < 2:
+        raise InvalidOptionError("A standard error needs at least 2 dialogues.")
+    model = load_model(args.model)
+    dialogues = [scenes.dialogue(scenes.HELD_OUT + i) for i in range(args.dialogues)]
+    results = attention_overlap(model, get_method("metacompress", model=model), dialogues, args.rates)
+    print("| rate | tokens kept | top [CLS] attention, % | top prompt attention, % | by chance, % |")
+    print("| --- | --- | --- | --- | --- |")
+    for r in results:
+        print(
+            f"| {r.rate:.0%} | {r.kept:.1f} | {r.cls:.1f} ± {r.cls_error:.1f} "
+            f"| {r.prompt:.1f} ± {r.prompt_error:.1f} | {r.chance:.1f} |"
+        )
+    if args.json:
+        data = {
+            "command": command_line(args),
+            "dialogues": len(dialogues),
+            "results": [asdict(r) for r in results],
+        }
+        write_json(args.json, data)
