@@ -57,6 +57,10 @@ class DivergedError(StudioError, ArithmeticError):
     """An optimisation met numbers that are not finite."""
 
 
+class TrainingError(StudioError):
+    """A training run cannot go on in this folder, or lacks what it needs."""
+
+
 class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 
