@@ -57,6 +57,10 @@ class DivergedError(StudioError, ArithmeticError):
     """An optimisation met numbers that are not finite."""
 
 
+class ResultsError(StudioError, ValueError):
+    """Results of an evaluation cannot be read, or cannot stand in the table that was asked for."""
+
+
 class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 
