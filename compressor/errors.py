@@ -61,6 +61,10 @@ class TrainingError(StudioError):
     """A training run cannot go on in this folder, or lacks what it needs."""
 
 
+class ResultsError(StudioError, ValueError):
+    """Results of an evaluation cannot be read, or cannot stand in the table that was asked for."""
+
+
 class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 

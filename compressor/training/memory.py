@@ -47,8 +47,8 @@ def estimate(
     """Memory of a training run on a Llama-like language model, as an estimate.
 
     Without checkpointing, every layer keeps queries, keys, values and output of its attention, three
-    activations of its feed-forward part, and what its two norms read in float32. With it, every layer keeps its
-    input, and one layer at a time all of that.
+    activations of its feed-forward part, and what its two norms read in float32. With it, every layer keeps
+    its input, and one layer at a time all of that.
 
     Args:
         config: of the language model (hidden_size, intermediate_size, ...).
