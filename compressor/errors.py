@@ -71,3 +71,11 @@ class SessionError(StudioError, RuntimeError):
 
 class VisitError(StudioError):
     """A visitor's place in the page is gone or busy."""
+
+
+class DataError(StudioError, ValueError):
+    """The files of a benchmark are missing or malformed, or do not hold what is asked of them."""
+
+
+class UnknownBenchmarkError(StudioError):
+    """No benchmark has this name."""
