@@ -26,11 +26,14 @@ OVERRIDES = {
     "rates": (rates, "shares of tokens that go; one is drawn per step, e.g. 0.7,0.9"),
     "optimizer": (str, "adamw or sgd"),
     "peak": (float, "learning rate after the warm-up"),
+    "warmup": (int, "updates until then"),
     "entropy": (float, "lambda_e of equation 10"),
     "collapse": (float, "lambda_c of equation 10"),
     "clip": (float, "maximum of the gradient"),
     "clip_by": (str, "norm, value or none"),
     "seed": (int, "of weights, order and rates"),
+    "validate_every": (int, "updates from one validation to the next"),
+    "save_every": (int, "updates from one checkpoint to the next"),
 }
 
 
@@ -95,6 +98,8 @@ def run(args: argparse.Namespace) -> None:
         for part, name in ((training, "training"), (validation, "validation"))
     )
     generator = _generator(model, args, settings, samples[0].image.shape[0])
+    if accelerator.is_main_process:
+        print(_expected_memory(model, settings, args, samples), file=sys.stderr)
     run = trainer.Trainer(model, generator, samples, checks, settings, out, accelerator)
     bar = _bar(accelerator, "steps", settings.steps, run.step)
     best = run.fit(bar)
@@ -117,8 +122,8 @@ def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialog
     from compressor.data.benchmarks import get_benchmark
 
     bundled = args.data.startswith("scenes")
-    count = args.dialogues or (1536 if bundled else 20_000)
-    turns = args.turns or (8 if bundled else 3)
+    count = (1536 if bundled else 20_000) if args.dialogues is None else args.dialogues
+    turns = (8 if bundled else 3) if args.turns is None else args.turns
     if count < 1 or args.validation < 1:
         raise InvalidOptionError("Training needs at least one dialogue, and one for validation.")
     found = get_benchmark(args.data).dialogues("train", count + args.validation, args.folder, turns=turns)
@@ -158,6 +163,26 @@ def _generator(
         return TopK(model.width, n).to(model.device)
     options = {"d_c": args.width, "pool": args.pool, "positions": args.positions, "seed": settings.seed}
     return MetaCompress.create(model, **options)
+
+
+def _expected_memory(
+    model: "VisionLanguageModel", settings: "Settings", args: argparse.Namespace, samples: Any
+) -> str:
+    """A sentence with the estimated memory, for dialogues as long as the longest of the first hundred."""
+    from compressor.training.memory import estimate
+
+    seen = [samples[i] for i in range(min(100, len(samples)))]
+    found = estimate(
+        model.hf.config.text_config,
+        sum(parameter.nbytes for parameter in model.hf.parameters()),
+        settings,
+        n=max(len(sample.image) for sample in seen),
+        text=max(len(sample.text) for sample in seen),
+        responses=max(len(sample.teacher) for sample in seen),
+        d_c=args.width,
+        itemsize=model.dtype.itemsize,
+    )
+    return f"Estimated peak memory: {found.total / 1e9:.2f} GB, {found.weights / 1e9:.2f} GB of it the model."
 
 
 def _bar(accelerator: Any, name: str, total: int, done: int = 0) -> Any:
