@@ -153,7 +153,7 @@ def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _patch_grid(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> TokenLayout:
-    """A grid of patches in raster order, from the edges (columns + 1,) and (rows + 1,) that it has in pixels."""
+    """A grid of patches in raster order, from its edges x (columns + 1,) and y (rows + 1,) in pixels."""
     rows, columns = len(y) - 1, len(x) - 1
     boxes = np.empty((rows, columns, 4))
     boxes[..., 0], boxes[..., 2] = x[None, :-1], x[None, 1:]
@@ -173,10 +173,10 @@ def llava_next_layout(
     image_size: int = 336,
     patch_size: int = 14,
 ) -> TokenLayout:
-    """Layout of the LLaVA-NeXT family: the squashed image, then the rows of a larger one, a newline after each.
+    """Layout of the LLaVA-NeXT family: the squashed image, then a larger one, a newline after each row.
 
-    The larger image is the one the tiles were cut from; rows or columns that are padding alone are gone, as far
-    as whole patches go, so that a half padded one can be left.
+    The larger image is the one the tiles were cut from. Its padding is cut off in whole patches, at both
+    sides alike, so that a row or column that is half padding may stay or go.
 
     Args:
         size: (W, H) of the image in pixels.
@@ -214,8 +214,8 @@ def llava_next_tiles(
 
     Args and Raises: as of `llava_next_layout`.
     Returns:
-        the layout of each view; and the place (N,) of every patch, view after view, in reading order: the whole
-        image, then the large one in raster order across its tiles, padding included.
+        the layout of each view; and the place (N,) of every patch, view after view, in reading order: the
+        whole image, then the large one in raster order across its tiles, padding included.
     """
     base, x, y = _anyres_edges(size, pinpoints, image_size, patch_size)
     side, columns = image_size // patch_size, len(x) - 1

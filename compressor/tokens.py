@@ -14,8 +14,8 @@ class ImageTokens:
     """The n tokens of one image.
 
     The feature layer is the encoder layer whose output the projector reads. What is optional is there where
-    `VisionLanguageModel.encode` was asked for it; [CLS] comes first in all of it. Where the encoder is shown an
-    image in several tiles, each tile has tokens of its own, and what is optional is found there.
+    `VisionLanguageModel.encode` was asked for it; [CLS] comes first in all of it. Where the encoder is shown
+    an image in several tiles, each tile has tokens of its own, and what is optional is found there.
 
     Args:
         features: (n, d_v), output of the feature layer, without [CLS]; 0 for separators, which it never saw.
@@ -25,8 +25,8 @@ class ImageTokens:
         cls_attention: (heads, n + 1), what [CLS] attends to in the feature layer ("cls_attention").
         keys: (n + 1, heads, d_k), of the feature layer ("keys").
         last_queries, last_keys: (n + 1, d_v), raw projections of the encoder's last layer ("queries").
-        tiles: the views the encoder was shown, where they are several, before they were put together to n tokens.
-        tile_order: (N,) int64, the place in reading order of each of the N tokens of the tiles, tile after tile.
+        tiles: the views the encoder was shown, where they are several, before they became n tokens.
+        tile_order: (N,) int64, the place in reading order of the tiles' N tokens, tile after tile.
 
     Raises:
         ModelMismatchError: they do not describe the same number of tokens.

@@ -77,9 +77,9 @@ class Method(ABC):
 class VisionMethod(Method):
     """A method that acts on the vision encoder's output, on each view by itself.
 
-    The columns of its P are the tokens of all views, one view after the other, and no row reads two of them. The
-    encoder sees no separators, so that none is left. The rate speaks of the n tokens that the language model
-    would read; they are shared evenly among the views, which together have N tokens, so that m is at most N.
+    The columns of its P are the N tokens of all views, one view after the other, and no row reads two views.
+    The rate speaks of the n tokens that the language model would read. The views share the m tokens evenly,
+    and m is at most N: the encoder sees no separators, so that none is left.
     """
 
     stage: ClassVar[Stage] = "vision"
@@ -105,7 +105,7 @@ class VisionMethod(Method):
         return view.layout
 
     def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
-        """How many of the m tokens each view gets: one more for the first ones, if they do not divide evenly."""
+        """How many of the m tokens each view gets; what does not divide evenly goes to the first ones."""
         each, over = divmod(min(budget, sum(map(len, views))), len(views))
         return [each + (index < over) for index in range(len(views))]
 

@@ -72,6 +72,6 @@ def get_method(name: str, model: Any = None, *, separators: str = "compress", **
     if name not in METHODS:
         raise UnknownMethodError(f"There is no method {name!r}; choose one of {', '.join(METHODS)}.")
     if separators not in ("compress", "reinsert"):
-        raise InvalidOptionError(f"Separators can be told to compress or to reinsert, not {separators!r}.")
+        raise InvalidOptionError(f"The option separators is 'compress' or 'reinsert', not {separators!r}.")
     method = METHODS[name].create(model, **options)
     return ReinsertSeparators(method) if separators == "reinsert" else method

@@ -1,4 +1,4 @@
-"""Separators kept out of the compression: a method reads the patches alone, and separators come back as they are.
+"""Separators kept out of the compression: a method reads the patches, and separators come back as they are.
 
 Without it they are tokens like any other, as in the published results of MetaCompress, FastV and DivPrune.
 """
@@ -17,7 +17,7 @@ from compressor.tokens import ImageTokens
 class ReinsertSeparators(Method):
     """Another method on the patches, and separators as one-hot rows, which count in m.
 
-    All separators return where they take up at most half of the m tokens, otherwise half of m, at equal distances.
+    All separators return if they are at most half of the m tokens, otherwise half of m, at equal distances.
     The method's rows keep their order; a separator stands behind those whose mean place is before its own.
 
     Args:
@@ -57,7 +57,9 @@ class ReinsertSeparators(Method):
         rows = self.method.projection(seen, min(budget - count, len(seen))).weights
         if len(rows) == len(seen):  # nothing was reduced
             count = len(separators)
-        chosen = separators[(2 * torch.arange(count, device=device) + 1) * len(separators) // max(2 * count, 1)]
+        chosen = separators[
+            (2 * torch.arange(count, device=device) + 1) * len(separators) // max(2 * count, 1)
+        ]
         means = (rows.detach() @ patches.to(rows.dtype)) / rows.detach().sum(1)
         at = (means[:, None] < chosen).sum(0) + torch.arange(count, device=device)
         weights = rows.new_zeros(len(rows) + count, len(tokens))

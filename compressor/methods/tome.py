@@ -74,7 +74,7 @@ def tome_weights(metric: Tensor, budget: int) -> Tensor:
 
 
 def in_raster_order(weights: Tensor, places: Tensor | None = None) -> Tensor:
-    """The rows of P (m, n) sorted by the mean place of what they read; the places (n,) are 0 to n - 1 if None."""
+    """The rows of P (m, n) sorted by the mean place (n,) of what they read, by default the column."""
     if places is None:
         places = torch.arange(weights.shape[1], device=weights.device)
     places = places.to(weights.dtype)

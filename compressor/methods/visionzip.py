@@ -74,8 +74,8 @@ class VisionZip(VisionMethod):
     Args:
         class_token: whether the language model is given [CLS], as published: the first of the m tokens, and
             one more column of P, before the patches. Otherwise its place goes to a patch.
-        per_view: as published for LLaVA-NeXT: so many tokens (such as 128, 64 or 32) of every view, and the rate
-            is ignored. Otherwise the views share the m tokens of the rate.
+        per_view: as published for LLaVA-NeXT: so many tokens (such as 128, 64 or 32) of every view, and the
+            rate is ignored. Otherwise the views share the m tokens of the rate.
     Raises:
         InvalidOptionError: `per_view` is below 1.
     """
@@ -114,14 +114,18 @@ class VisionZip(VisionMethod):
         return view.layout.with_cls() if self.class_token else view.layout
 
     def join(self, blocks: Sequence[Tensor], order: Tensor) -> Tensor:
-        """In the published order for LLaVA-NeXT: the first view as it is; then of the others all dominant patches
-        in reading order, each [CLS], and the contextual tokens view by view.
+        """In the order published for LLaVA-NeXT.
+
+        The first view comes as it is; then, of the others, the dominant patches of all in reading order, each
+        [CLS], and the contextual tokens view by view.
         """
         cls = int(self.class_token)
         views = order.double().split([block.shape[1] - cls for block in blocks])
         group, place = [], []
         for number, (block, places) in enumerate(zip(blocks, views, strict=True)):
-            kind = torch.ones(len(block), dtype=torch.long, device=order.device)  # 1 dominant, 2 [CLS], 3 contextual
+            kind = torch.ones(
+                len(block), dtype=torch.long, device=order.device
+            )  # 1 dominant, 2 [CLS], 3 contextual
             kind[:cls], kind[len(block) - contextual_share(len(block)) :] = 2, 3
             kind *= number > 0
             group.append(kind)
