@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from compressor.errors import InvalidQuestionError, ModelMismatchError
+from compressor.errors import InvalidQuestionError, ModelMismatchError, ModelUnavailableError
 from compressor.geometry import CLASS, TokenLayout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.llama import llama_decoder
@@ -31,6 +31,8 @@ class ClipLlava(VisionLanguageModel):
         device, dtype: where and how to compute.
     Raises:
         OSError, ValueError: as `from_pretrained` does.
+        ModelMismatchError: the encoder is read in a way that this project does not know.
+        ModelUnavailableError: weights are missing.
     """
 
     architecture: ClassVar[Any]
@@ -38,7 +40,14 @@ class ClipLlava(VisionLanguageModel):
 
     def __init__(self, source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype) -> None:
         self.name = name
-        self.hf = self.architecture.from_pretrained(source, dtype=dtype, attn_implementation="sdpa")
+        self.hf, report = self.architecture.from_pretrained(
+            source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        )
+        if report["missing_keys"]:  # transformers would draw them at random
+            raise ModelUnavailableError(
+                f"The checkpoint of {name!r} lacks {len(report['missing_keys'])} weights, such as "
+                f"{min(report['missing_keys'])}; get a complete copy."
+            )
         self.hf.to(device).eval().requires_grad_(False)
         self.tokenizer = AutoTokenizer.from_pretrained(source)
         self.processor = AutoImageProcessor.from_pretrained(source, backend="pil")

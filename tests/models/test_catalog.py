@@ -1,8 +1,10 @@
 """What can be loaded, and the sentence a person gets for what cannot."""
 
 import json
+import shutil
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from compressor import list_models, load_model
 from compressor.errors import ModelUnavailableError, UnknownModelError
@@ -48,6 +50,15 @@ def test_a_checkpoint_without_weights(tmp_path, family):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
     with pytest.raises(ModelUnavailableError, match=f"complete {catalog.FAMILIES[family].title}"):
         load_model(tmp_path)
+
+
+def test_a_checkpoint_that_lacks_a_weight(tmp_path, next_checkpoint):
+    directory = shutil.copytree(next_checkpoint, tmp_path / "copy")
+    weights = load_file(directory / "model.safetensors")
+    del weights[next(name for name in weights if name.endswith("image_newline"))]
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelUnavailableError, match=r"lacks 1 weights, such as .*image_newline"):
+        load_model(directory)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "not json"])
