@@ -63,3 +63,11 @@ class SessionError(StudioError, RuntimeError):
 
 class VisitError(StudioError):
     """A visitor's place in the page is gone or busy."""
+
+
+class RunFolderError(StudioError):
+    """A folder holds the answers of another run, or answers that cannot be read."""
+
+
+class JudgeError(StudioError):
+    """The model that marks answers cannot be reached, or its replies hold no scores."""
