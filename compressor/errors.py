@@ -71,3 +71,11 @@ class RunFolderError(StudioError):
 
 class JudgeError(StudioError):
     """The model that marks answers cannot be reached, or its replies hold no scores."""
+
+
+class DataError(StudioError, ValueError):
+    """The files of a benchmark are missing or malformed, or do not hold what is asked of them."""
+
+
+class UnknownBenchmarkError(StudioError):
+    """No benchmark has this name."""

@@ -79,9 +79,10 @@ class Accuracy:
         scores, kinds = self.scores[self.marked], self.kinds[self.marked]
         return {str(k): self.unit * float(scores[kinds == k].mean()) for k in np.unique(kinds) if k}
 
-    def as_data(self) -> dict[str, Any]:
-        """The row of a table, as plain numbers."""
+    def as_data(self, **about: Any) -> dict[str, Any]:
+        """The row of a table, as plain numbers; ``about`` says of what, such as model and data."""
         row = {
+            **about,
             "method": self.method,
             "rate": self.rate,
             "image_tokens": round(self.tokens, 1),
