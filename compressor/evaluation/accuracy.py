@@ -10,6 +10,7 @@ import numpy as np
 from compressor.data.dialogues import Dialogue
 from compressor.errors import InvalidOptionError, JudgeError
 from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer
+from compressor.evaluation.processes import launched
 from compressor.evaluation.run_folder import RunFolder
 from compressor.evaluation.scoring import Scorer
 from compressor.models.base import VisionLanguageModel
@@ -173,11 +174,10 @@ def collect(
     Raises:
         InvalidOptionError: dialogues share an id or differ in turns, or settings share a name.
     """
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
     _check(dialogues, settings)
-    state = PartialState()
+    state = launched()
     known = folder.read() if folder else {}
     mine = dialogues[state.process_index :: state.num_processes]
     new: list[Answers] = []

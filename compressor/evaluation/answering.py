@@ -216,8 +216,8 @@ def _reply(
 ) -> list[list[int]]:
     """The ids of one answer of each chat, the end token included where it came.
 
-    All chats go on until the last one has answered, because a step costs less than a cache of fewer rows; what
-    an answer read beyond its end is forgotten.
+    All chats go on until the last one has answered, because a step costs less than a cache of fewer rows;
+    what a chat read beyond its end is forgotten.
     """
     read = [request.position + len(new) for request, new in zip(requests, embeds, strict=True)]
     if max(read) >= model.context_length:

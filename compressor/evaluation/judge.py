@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from compressor.data.dialogues import Dialogue
 from compressor.errors import JudgeError
@@ -56,8 +56,7 @@ class EndpointJudge:
         Raises:
             JudgeError: the endpoint cannot be reached or refuses.
         """
-        from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError
-        from httpx import HTTPError
+        from huggingface_hub.utils import httpx
 
         messages = [{"role": "user", "content": prompt}]
         try:
@@ -65,7 +64,7 @@ class EndpointJudge:
                 messages, model=self.model, max_tokens=REPLY_TOKENS, temperature=0.0
             )
             return output.choices[0].message.content or ""
-        except (HTTPError, HfHubHTTPError, InferenceTimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, IndexError) as error:
             raise JudgeError(f"The judge at {self.url} does not answer as it should: {error}") from error
 
 
@@ -92,7 +91,9 @@ class LocalJudge:
             self.tokenizer = AutoTokenizer.from_pretrained(source)
             self.model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device).eval()
         except (OSError, ValueError) as error:
-            raise JudgeError(f"There is no text model {self.name!r}: give a directory or the Hub's name.") from error
+            raise JudgeError(
+                f"There is no text model {self.name!r}: name a directory or one of the Hub."
+            ) from error
 
     def reply(self, prompt: str) -> str:
         """See the protocol; greedy, in the model's chat template where it has one."""
@@ -131,8 +132,8 @@ def prompt(dialogue: Dialogue, texts: Sequence[str]) -> str:
     parts = [
         "You judge an assistant that answered questions about an image. You do not see the image: trust the "
         "reference answers. Each level builds on the one before it. Give every answer a whole number from 1 "
-        "(wrong, or beside the question) to 10 (as good as the reference or better) for being right, complete "
-        "and to the point, and one to the conversation as a whole. Length alone earns nothing."
+        "(wrong, or beside the question) to 10 (as good as the reference or better) for being right, "
+        "complete and to the point, and one to the conversation as a whole. Length alone earns nothing."
     ]
     for number, (turn, text) in enumerate(zip(dialogue.turns, texts, strict=True), 1):
         parts.append(
@@ -147,7 +148,7 @@ def parse(reply: str, turns: int) -> list[int] | None:
     """The scores of a reply, one per level and the overall one; None unless each is there exactly once."""
     scores = []
     for label in labels(turns):
-        line = rf"^[\s*#-]*{label}[\s*]*:[\s*]*(10|[1-9])(?:\s*/\s*10)?[\s*.]*$"
+        line = rf"^[ *#-]*{label}[ *]*:[ *]*(10|[1-9])(?: */ *10)?[ *.]*\r?$"
         found = re.findall(line, reply, flags=re.IGNORECASE | re.MULTILINE)
         if len(found) != 1:
             return None
@@ -178,8 +179,8 @@ def mark(
         by setting and dialogue: one score per turn and one overall, or None where the judge gave none.
     """
     by_id = {dialogue.id: dialogue for dialogue in dialogues}
-    rows: list[dict[str, Any]] = kept.read() if kept else []
-    found = {(row["setting"], row["dialogue"]): row["scores"] for row in rows if row["judge"] == judge.name}
+    rows = [row for row in (kept.read() if kept else []) if row["judge"] == judge.name]
+    found = {(row["setting"], row["dialogue"]): row["scores"] for row in rows}
     todo = [each for each in answers if each.key not in found]
 
     def ask(each: Answers) -> list[int] | None:
@@ -189,5 +190,6 @@ def mark(
         for each, given in zip(todo, pool.map(ask, todo), strict=True):
             found[each.key] = given
             if kept:
-                kept.append([{"judge": judge.name, "setting": each.setting, "dialogue": each.dialogue, "scores": given}])
+                row = {"judge": judge.name, "setting": each.setting, "dialogue": each.dialogue}
+                kept.append([{**row, "scores": given}])
     return found

@@ -70,7 +70,7 @@ class RunFolder:
                 draft.replace(about)  # a kill leaves the whole file or none
             found = json.loads(about.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path} cannot serve as a run's folder: {error}; choose another.") from error
+            raise RunFolderError(f"{path} cannot hold a run: {error}; choose another folder.") from error
         if found != run:
             names = [name for name in run if not isinstance(found, dict) or found.get(name) != run[name]]
             raise RunFolderError(

@@ -55,13 +55,13 @@ def _exact(answer: str, turn: Turn) -> float:
 
 def _vqa(answer: str, turn: Turn) -> float:
     if not turn.answers:
-        raise InvalidOptionError(f"VQA accuracy needs the annotators' answers to {turn.question!r}: mark it exactly instead.")
+        raise InvalidOptionError(f"VQA accuracy needs the annotators' answers to {turn.question!r}.")
     return soft_accuracy(answer, turn.answers)
 
 
 def _choice(answer: str, turn: Turn) -> float:
     if not turn.options:
-        raise InvalidOptionError(f"A choice needs the options of {turn.question!r}: mark it exactly instead.")
+        raise InvalidOptionError(f"A choice needs the options of {turn.question!r}.")
     truth = chosen_letter(turn.answer, turn.options)
     return float(truth is not None and chosen_letter(answer, turn.options) == truth)
 
