@@ -1,8 +1,8 @@
 """``evaluate``: accuracy of methods on the dialogues of a benchmark."""
 
 import argparse
-import sys
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,103 +14,82 @@ if TYPE_CHECKING:
     from compressor.data.dialogues import Dialogue
     from compressor.evaluation.accuracy import Accuracy
     from compressor.evaluation.answering import Setting
+    from compressor.evaluation.judge import Judge
+    from compressor.evaluation.run_folder import RunFolder
     from compressor.models.base import VisionLanguageModel
+
+    Asked = tuple[Sequence[Dialogue], Sequence[Setting]]
 
 REFERENCES = ("grid", "topk", "oracle")
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-GRAY = "gray image"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     evaluate = commands.add_parser("evaluate", help="accuracy on the multi-turn dialogues of a benchmark")
-    add_option = evaluate.add_argument
-    add_option("--model", default="tiny", help="catalog name or a checkpoint's directory")
-    add_option(
-        "--data", default="scenes", help="scenes, scenes-a, scenes-b, gqa, vqa-v2, convbench or video-mme"
-    )
-    add_option("--folder", type=Path, help="where the files of the benchmark are")
-    add_option("--split", default="validation", help="train or validation")
-    add_option("--methods", type=names, default=["none", "sample", "metacompress"])
-    add_option("--rates", type=rates, default=[0.9], help="shares of tokens that go, e.g. 0.7,0.9")
-    add_option("--dialogues", type=int, help="how many at most; all there are, and 500 scenes, if not given")
-    add_option("--turns", type=int, default=3)
-    add_option("--seed", type=int, default=0, help="of the choice and grouping of the dialogues")
-    add_option("--batch", type=int, default=25, help="dialogues answered side by side")
-    add_option("--references", type=names, default=[], help=f"any of {', '.join(REFERENCES)}")
-    add_option(
-        "--compressor", type=Path, action="append", default=[], help="folder of further MetaCompress weights"
-    )
-    add_option("--gray", action="store_true", help="also answer on a gray image")
-    add_option("--judge", help="address of an OpenAI-compatible endpoint, or a local text model")
-    add_option("--judge-model", help="the model to ask for at that address")
-    add_option("--out", type=Path, help="folder for the answers; a run that was killed goes on there")
-    add_option("--json", type=Path, help="write the results and this command to a file")
+    option = evaluate.add_argument
+    option("--model", default="tiny", help="catalog name, or a checkpoint's directory")
+    option("--data", default="scenes", help="scenes, scenes-a, scenes-b, gqa, vqa-v2, convbench, video-mme")
+    option("--folder", type=Path, help="that holds the files of the benchmark")
+    option("--split", default="validation", help="train or validation")
+    option("--methods", type=names, default=["none", "sample", "metacompress"])
+    option("--rates", type=rates, default=[0.9], help="shares of tokens that go, e.g. 0.7,0.9")
+    option("--dialogues", type=int, help="how many at most; if not given all there are, and 500 scenes")
+    option("--turns", type=int, default=3)
+    option("--seed", type=int, default=0, help="of the choice and the grouping of dialogues")
+    option("--batch", type=int, default=25, help="dialogues answered side by side")
+    option("--references", type=names, default=[], help=f"any of {', '.join(REFERENCES)}")
+    option("--compressor", type=Path, action="append", default=[], help="folder of more MetaCompress weights")
+    option("--gray", action="store_true", help="also answer on a gray image")
+    option("--judge", help="of ConvBench: address of an OpenAI-compatible endpoint, or a local text model")
+    option("--judge-model", help="name of the model at that address")
+    option("--out", type=Path, help="folder for the answers; a run that was killed goes on there")
+    option("--json", type=Path, help="write the results and this command to a file")
     evaluate.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answers, marks, prints the tables, and writes them as JSON where asked."""
+    """Answers, marks, prints the tables, and writes them as JSON where asked; processes share the answering."""
+    from compressor import load_model
     from compressor.data.benchmarks import get_benchmark
-    from compressor.evaluation.processes import launched
-
-    state = launched()
-    benchmark = get_benchmark(args.data)
-    if args.batch < 1:
-        raise InvalidOptionError(f"At least 1 dialogue is answered at a time, not {args.batch}.")
-    judge = _judge(args, benchmark) if state.is_main_process else None
-    dialogues = benchmark.dialogues(args.split, args.dialogues, args.folder, args.seed, args.turns)
-    if len(dialogues) < 2:
-        raise InvalidOptionError("A standard error needs at least 2 dialogues: ask for more.")
-    parts, collected, folder = _answers(args, benchmark, dialogues)
-    if state.is_main_process:
-        results = _results(benchmark, parts, collected, judge, folder)
-        _report(args, results)
-
-
-Part = tuple[Sequence["Dialogue"], Sequence["Setting"]]
-
-
-def _answers(
-    args: argparse.Namespace, benchmark: "Benchmark", dialogues: Sequence["Dialogue"]
-) -> tuple[list[Part], dict, Any]:
-    """Which dialogues are asked under which settings, all answers, and where they are kept."""
-    from tqdm import tqdm
-
-    from compressor import get_method, load_model
-    from compressor.evaluation.accuracy import collect
-    from compressor.evaluation.answering import Setting
-    from compressor.evaluation.gray import gray_dialogues
     from compressor.evaluation.processes import launched
     from compressor.evaluation.run_folder import RunFolder
 
-    state = launched()
+    state, benchmark = launched(), get_benchmark(args.data)
+    judge = _judge(args, benchmark) if state.is_main_process else None
+    dialogues = benchmark.dialogues(args.split, args.dialogues, args.folder, args.seed, args.turns)
+    if args.batch < 1 or len(dialogues) < 2:
+        raise InvalidOptionError(
+            "Ask for at least 2 dialogues, which a standard error needs, and a batch of 1."
+        )
     model = load_model(args.model, device=state.device if state.num_processes > 1 else None)
-    parts: list[Part] = [(dialogues, _settings(args, model))]
-    if args.gray:
-        parts.append((gray_dialogues(dialogues), [Setting.of(get_method("none"), 0.0, GRAY)]))
+    asked = _asked(args, model, dialogues)
     about = {"model": model.name, "data": args.data, "split": args.split, "dialogues": len(dialogues)}
     folder = RunFolder(args.out, {**about, "seed": args.seed, "turns": args.turns}) if args.out else None
-    collected = {}
-    total = -(-sum(len(asked) * len(settings) for asked, settings in parts) // state.num_processes)
-    with tqdm(total=total, unit=" answers", disable=not state.is_main_process) as bar:
-        for asked, settings in parts:
-            collected |= collect(
-                model,
-                asked,
-                settings,
-                folder=folder,
-                batch=args.batch,
-                max_new_tokens=benchmark.max_new_tokens,
-                progress=bar.update,
-            )
-    return parts, collected, folder
+    answers = _answers(args, benchmark, model, asked, folder)
+    if state.is_main_process:
+        _report(args, _results(benchmark, asked, answers, judge, folder))
 
 
-def _settings(args: argparse.Namespace, model: "VisionLanguageModel") -> list["Setting"]:
-    """Every method at every rate, all tokens only once; further weights go by the name of their folder."""
+def _judge(args: argparse.Namespace, benchmark: "Benchmark") -> "Judge | None":
+    from compressor.evaluation.judge import open_judge
+    from compressor.evaluation.scoring import scorer
+
+    if benchmark.scorer == "judge" and args.judge:
+        return open_judge(args.judge, args.judge_model)
+    if args.judge:
+        raise InvalidOptionError(f"The answers of {benchmark.title} are marked by a rule: leave --judge out.")
+    scorer(benchmark.scorer)  # says what is missing
+    return None
+
+
+def _asked(
+    args: argparse.Namespace, model: "VisionLanguageModel", dialogues: Sequence["Dialogue"]
+) -> list["Asked"]:
+    """Which dialogues are to be answered under which settings; all tokens are one setting, not one per rate."""
     from compressor import get_method
     from compressor.evaluation.answering import Setting
+    from compressor.evaluation.gray import gray_dialogues
     from compressor.methods.metacompress import MetaCompress
 
     settings = []
@@ -119,12 +98,18 @@ def _settings(args: argparse.Namespace, model: "VisionLanguageModel") -> list["S
         settings += [Setting.of(method, rate) for rate in ([0.0] if name == "none" else args.rates)]
     for folder in args.compressor:
         learned = MetaCompress.load(folder, model_name=model.name, d=model.width).to(model.device)
-        settings += [Setting.of(learned, rate, folder.resolve().name) for rate in args.rates]
-    for name in args.references:
-        settings += [_reference(name, args, rate) for rate in args.rates]
-    if not settings and not args.gray:
-        raise InvalidOptionError("There is nothing to evaluate: name a method or a compressor's folder.")
-    return settings
+        settings += [Setting.of(learned, rate, _label(folder)) for rate in args.rates]
+    settings += [_reference(name, args, rate) for name in args.references for rate in args.rates]
+    asked = [(dialogues, settings)] if settings else []
+    if args.gray:
+        asked.append((gray_dialogues(dialogues), [Setting.of(get_method("none"), 0.0, "gray image")]))
+    if not asked:
+        raise InvalidOptionError("There is nothing to evaluate: name a method, or a compressor's folder.")
+    return asked
+
+
+def _label(folder: Path) -> str:
+    return f"metacompress: {folder.resolve().name}"
 
 
 def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
@@ -142,33 +127,54 @@ def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
     return Setting(f"reference: {name}", rate, project)
 
 
-def _judge(args: argparse.Namespace, benchmark: "Benchmark") -> Any:
-    from compressor.evaluation.judge import open_judge
-    from compressor.evaluation.scoring import scorer
+def _answers(
+    args: argparse.Namespace,
+    benchmark: "Benchmark",
+    model: "VisionLanguageModel",
+    asked: Sequence["Asked"],
+    folder: "RunFolder | None",
+) -> dict:
+    """All answers, with a bar for this process's share of them."""
+    from tqdm import tqdm
 
-    if benchmark.scorer == "judge" and args.judge:
-        return open_judge(args.judge, args.judge_model)
-    if args.judge:
-        raise InvalidOptionError(f"The answers of {benchmark.title} are marked by a rule: leave --judge out.")
-    scorer(benchmark.scorer)  # says what is missing
-    return None
+    from compressor.evaluation.accuracy import collect
+    from compressor.evaluation.processes import launched
+
+    state, found = launched(), {}
+    share = -(-sum(len(dialogues) * len(settings) for dialogues, settings in asked) // state.num_processes)
+    with tqdm(total=share, unit=" answers", disable=not state.is_main_process) as bar:
+        for dialogues, settings in asked:
+            found |= collect(
+                model,
+                dialogues,
+                settings,
+                folder=folder,
+                batch=args.batch,
+                max_new_tokens=benchmark.max_new_tokens,
+                progress=bar.update,
+            )
+    return found
 
 
 def _results(
-    benchmark: "Benchmark", parts: Sequence[Part], collected: dict, judge: Any, folder: Any
+    benchmark: "Benchmark",
+    asked: Sequence["Asked"],
+    answers: Mapping,
+    judge: "Judge | None",
+    folder: "RunFolder | None",
 ) -> list["Accuracy"]:
-    from compressor.evaluation import accuracy
+    from compressor.evaluation.accuracy import judged, marked
     from compressor.evaluation.judge import mark
     from compressor.evaluation.scoring import scorer
 
     if judge is None:
         score = scorer(benchmark.scorer)
-        return [accuracy.marked(asked, s, collected, score) for asked, settings in parts for s in settings]
+        return [marked(dialogues, s, answers, score) for dialogues, settings in asked for s in settings]
     results = []
-    for asked, settings in parts:
-        answers = [collected[setting.key, dialogue.id] for setting in settings for dialogue in asked]
-        marks = mark(judge, asked, answers, folder.marks if folder else None)
-        results += [accuracy.judged(asked, setting, collected, marks) for setting in settings]
+    for dialogues, settings in asked:
+        said = [answers[setting.key, dialogue.id] for setting in settings for dialogue in dialogues]
+        marks = mark(judge, dialogues, said, folder.marks if folder else None)
+        results += [judged(dialogues, setting, answers, marks) for setting in settings]
     return results
 
 
@@ -177,18 +183,22 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
     from compressor.evaluation import tables
     from compressor.evaluation.accuracy import differences
 
-    rows = [result.as_data(model=args.model, data=args.data) for result in results]
-    learned = ["metacompress", *dict.fromkeys(folder.resolve().name for folder in args.compressor)]
+    learned = {_label(folder): _training(folder) for folder in args.compressor}
+    rows = [
+        result.as_data(model=args.model, data=args.data, **learned.get(result.method, {}))
+        for result in results
+    ]
     compared = [
         line
-        for first in learned
+        for first in ("metacompress", *learned)
         for second in ("sample", "random", "spatial")
         for line in differences(results, first, second)
     ]
     print(tables.accuracy_table(rows))
-    print("\n" + tables.average_table(rows))
+    print(f"\n{tables.average_table(rows)}")
     if any(row["kinds"] for row in rows):
-        print("\n" + tables.kinds_table([row for row in rows if row["rate"] in (0.0, 0.9)] or rows) + "\n")
+        print(f"\n{tables.kinds_table([row for row in rows if row['rate'] in (0.0, 0.9)] or rows)}")
+    print()
     for line in compared:
         print(
             f"{line['rate']:.0%} {line['difference']}: {line['points']:+.1f} ± {line['standard_error']:.1f}"
@@ -196,9 +206,8 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
     for result in results:
         if result.unscored:
             print(
-                f"{result.method} {result.rate:.0%}: the judge gave no score for {result.unscored} of "
-                f"{len(result.scores)} dialogues; they are left out.",
-                file=sys.stderr,
+                f"{result.method} {result.rate:.0%}: the judge gave no scores for {result.unscored} of "
+                f"{len(result.scores)} dialogues, which are left out."
             )
     if args.json:
         data = {
@@ -208,3 +217,14 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
             "paired": compared,
         }
         write_json(args.json, data)
+
+
+def _training(folder: Path) -> dict[str, Any]:
+    """What the ablation and the transfer table ask of a compressor, where its config tells it."""
+    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance", {})
+    settings = provenance.get("settings")
+    if settings is None:
+        return {}
+    terms = {name: settings[name] > 0 for name in ("entropy", "collapse")}
+    terms["clip"] = settings["clip_by"] != "none"
+    return {"trained_on": provenance["data"], "terms": terms}

@@ -24,8 +24,8 @@ def find_file(folder: Path, names: Sequence[str], subfolders: Sequence[str]) -> 
             path = folder / subfolder / name
             if path.is_file():
                 return path
-    places = ", ".join(str(folder / subfolder) for subfolder in subfolders)
-    raise DataError(f"There is no file {' or '.join(names)}; it was looked for in {places}.")
+    inside = ", ".join(subfolder for subfolder in subfolders if subfolder)
+    raise DataError(f"There is no file {' or '.join(names)} in {folder}, or in its subfolders {inside}.")
 
 
 def load_picture(path: Path) -> Image.Image:

@@ -105,7 +105,8 @@ def json_list(path: Path, noun: str, under: str | None = None) -> Records:
             raise DataError(f"{path}, line 1: the field {under!r}, a list of {noun}s, is missing.")
         data = data[under]
     if not isinstance(data, list):
-        raise DataError(f"{path}, line 1: the {under or 'file'} is not a list of {noun}s.")
+        what = f"field {under!r}" if under else "file"
+        raise DataError(f"{path}, line 1: the {what} is not a list of {noun}s.")
 
     def where(key: Key) -> str:
         text = path.read_text(encoding="utf-8-sig")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import RunFolderError
+from compressor.errors import ResultsError
 from compressor.evaluation.answering import Answers
 
 
@@ -21,7 +21,7 @@ class JsonLines:
         """All complete lines; none where there is no file.
 
         Raises:
-            RunFolderError: a line is no JSON object.
+            ResultsError: a line is no JSON object.
         """
         if not self.path.exists():
             return []
@@ -33,7 +33,7 @@ class JsonLines:
             except ValueError:
                 row = None
             if not isinstance(row, dict):
-                raise RunFolderError(f"Line {number} of {self.path} is damaged: delete it and start again.")
+                raise ResultsError(f"Line {number} of {self.path} is damaged: delete it and start again.")
             rows.append(row)
         return rows
 
@@ -56,7 +56,7 @@ class RunFolder:
         path: of the folder; made where there is none.
         run: what the answers depend on; a folder is never continued with anything else.
     Raises:
-        RunFolderError: the folder holds another run, or cannot be written.
+        ResultsError: the folder holds another run, or cannot be written.
     """
 
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
@@ -70,10 +70,10 @@ class RunFolder:
                 draft.replace(about)  # a kill leaves the whole file or none
             found = json.loads(about.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RunFolderError(f"{path} cannot hold a run: {error}; choose another folder.") from error
+            raise ResultsError(f"{path} cannot hold a run: {error}; choose another folder.") from error
         if found != run:
             names = [name for name in run if not isinstance(found, dict) or found.get(name) != run[name]]
-            raise RunFolderError(
+            raise ResultsError(
                 f"{path} holds a run with another {' and '.join(names) or 'content'}: "
                 "repeat its settings to continue it, or choose another folder."
             )
@@ -101,4 +101,4 @@ def _answers(row: dict[str, Any], path: Path) -> Answers:
     try:
         return Answers(**row)
     except TypeError as error:
-        raise RunFolderError(f"{path} holds lines that are no answers: choose another folder.") from error
+        raise ResultsError(f"{path} holds lines that are no answers: choose another folder.") from error

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def picture():
     """Writes a picture of one colour to a path, and the folders above it."""
 
@@ -18,7 +18,7 @@ def picture():
     return write
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_json():
     """Writes data as JSON to a path, a record per line, and the folders above it."""
 
