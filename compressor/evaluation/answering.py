@@ -36,6 +36,8 @@ class Setting:
         project: gives P for an image and a budget, or prunes inside the decoder.
         needs: what it asks of the encoder, see `Method.needs`.
         weights: tells learned weights apart, so that answers are never taken for those of others.
+    Raises:
+        InvalidRateError: the rate is outside its range.
     """
 
     method: str
@@ -43,6 +45,9 @@ class Setting:
     project: Project | DecoderMethod
     needs: frozenset[str] = frozenset()
     weights: str = ""
+
+    def __post_init__(self) -> None:
+        token_budget(1, self.rate)  # refuses a bad rate before anything is computed
 
     @classmethod
     def of(cls, method: Method, rate: float, name: str | None = None) -> Self:
