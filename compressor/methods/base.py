@@ -1,6 +1,7 @@
 """What every method is: image tokens and a budget in, a `Projection` out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 from torch import Tensor
@@ -61,7 +62,18 @@ class Method(ABC):
             )
         if budget == n:
             return Projection.identity(tokens.layout, self.stage, tokens.embeddings.device)
-        return Projection(self.weights(tokens, budget), self.layout(tokens), self.stage)
+        return Projection(self.weights(tokens, budget), self.layout(tokens), self.stage, trusted=True)
+
+    def projections(self, tokens: Sequence[ImageTokens], budgets: Sequence[int]) -> list[Projection]:
+        """The P of several images, the same as one by one.
+
+        Args:
+            tokens: of each image.
+            budgets: m of each.
+        Raises:
+            InvalidRateError: a budget is outside 1 to the image's n.
+        """
+        return [self.projection(each, budget) for each, budget in zip(tokens, budgets, strict=True)]
 
     def layout(self, tokens: ImageTokens) -> TokenLayout:
         """Of the columns of P: the image's tokens, unless a method reads others as well."""

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoTokenizer, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 
 from compressor.errors import ImageError, InvalidQuestionError, ModelMismatchError
 from compressor.geometry import llava_layout
-from compressor.models.base import VisionLanguageModel
+from compressor.models.base import Views, VisionLanguageModel
 from compressor.models.llama import llama_decoder
+from compressor.models.parts import Parts, load_parts
 from compressor.models.tower_hooks import TowerHooks
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
@@ -27,7 +28,7 @@ class Llava(VisionLanguageModel):
     """A LLaVA-1.5 checkpoint.
 
     Args:
-        source: a local directory or a Hub repository.
+        source: a local directory, a Hub repository, or the parts of a model that are there already.
         name: under which it is known.
         device, dtype: where and how to compute.
         crop: cut the middle out of non-square images, as the checkpoint's processor does, instead of padding
@@ -37,15 +38,20 @@ class Llava(VisionLanguageModel):
     """
 
     def __init__(
-        self, source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype, crop: bool = False
+        self,
+        source: str | Path | Parts,
+        *,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        crop: bool = False,
     ) -> None:
         self.name, self.crop = name, crop
-        self.hf = LlavaForConditionalGeneration.from_pretrained(
-            source, dtype=dtype, attn_implementation="sdpa"
+        parts = (
+            source if isinstance(source, Parts) else load_parts(LlavaForConditionalGeneration, source, dtype)
         )
+        self.hf, self.tokenizer, self.processor = parts.hf, parts.tokenizer, parts.processor
         self.hf.to(device).eval().requires_grad_(False)
-        self.tokenizer = AutoTokenizer.from_pretrained(source)
-        self.processor = AutoImageProcessor.from_pretrained(source, backend="pil")
         config, language = self.hf.config, self.hf.model.language_model
         if config.vision_feature_select_strategy != "default" or not isinstance(
             config.vision_feature_layer, int
@@ -78,13 +84,18 @@ class Llava(VisionLanguageModel):
         picture = Image.fromarray((np.stack([x, y, blocks], axis=-1) * 255).astype(np.uint8))
         return float(self.encode(picture).embeddings.float().pow(2).sum(-1).mean().sqrt())
 
-    def encode_batch(
-        self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
-    ) -> list[ImageTokens]:
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """See the base class."""
+        inputs = self.processor(
+            images=[self._view(image) for image in images],
+            return_tensors="pt",
+            input_data_format="channels_last",
+        )
+        return Views(self.host_pixels(inputs["pixel_values"]), [image.size for image in images])
+
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
         """See the base class; `features` are the output of the layer the projector reads."""
-        views = [self._view(image) for image in images]
-        inputs = self.processor(images=views, return_tensors="pt", input_data_format="channels_last")
-        pixels = inputs["pixel_values"].to(self.device, self.dtype)
+        pixels = views.pixels.to(self.device, non_blocking=True)
         with torch.no_grad(), self.hooks.recording(want) as sink:
             output = self.hf.model.get_image_features(pixel_values=pixels)
         hidden = output.hidden_states[self.hf.config.vision_feature_layer]  # (B, n + 1, d_v)
@@ -94,11 +105,11 @@ class Llava(VisionLanguageModel):
                 features=hidden[index, 1:],
                 embeddings=output.pooler_output[index],
                 layout=llava_layout(
-                    image.size, self.crop, image_size=vision.image_size, patch_size=vision.patch_size
+                    size, self.crop, image_size=vision.image_size, patch_size=vision.patch_size
                 ),
                 **self.hooks.extras(sink, hidden, want, index),
             )
-            for index, image in enumerate(images)
+            for index, size in enumerate(views.sizes)
         ]
 
     def _view(self, image: Image.Image) -> Image.Image:
