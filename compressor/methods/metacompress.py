@@ -44,7 +44,9 @@ def pool_windows(n: int, m: int, kernel: int = 3, device: torch.device | None = 
     if not 1 <= m <= n or kernel < 1:
         raise InvalidRateError(f"{n} tokens can be pooled by 1 to {n} windows of at least 1 token, not {m}.")
     last = max(n - kernel, 0)
-    return torch.arange(m, device=device) * last // (m - 1) if m > 1 else torch.full((1,), last, device=device)
+    return (
+        torch.arange(m, device=device) * last // (m - 1) if m > 1 else torch.full((1,), last, device=device)
+    )
 
 
 def window_tokens(n: int, m: int, kernel: int = 3, device: torch.device | None = None) -> Tensor:

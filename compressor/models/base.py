@@ -14,7 +14,7 @@ from compressor.tokens import ImageTokens
 
 
 def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
-    """Python integers, nested at will, as an int64 tensor; the host does not wait for a GPU's earlier work."""
+    """Python integers, nested at will, as an int64 tensor, without waiting for a GPU's earlier work."""
     made = torch.tensor(values, dtype=torch.long)
     if device.type == "cuda":
         made = made.pin_memory()  # from other memory, a copy is one that waits
