@@ -114,3 +114,35 @@ def image():
     """A picture of 80 × 60 px whose colour tells the place."""
     y, x = np.mgrid[0:60, 0:80]
     return Image.fromarray(np.stack([x * 3, y * 4, (x + y) % 7 * 30], axis=-1).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def small_builder():
+    """Builds a scaled-down LLaVA with 64 image tokens the way the full-size ones are built."""
+    from functools import partial
+
+    from compressor.models.random_weights import llava
+
+    text = {
+        "vocab_size": 128,
+        "max_position_embeddings": 256,
+        "hidden_size": 48,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    }
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": 112,
+        "patch_size": 14,
+    }
+    return partial(llava, text, vision)
+
+
+@pytest.fixture(scope="session")
+def small_llava(small_builder):
+    """A scaled-down LLaVA with random weights and no checkpoint."""
+    return small_builder("small", torch.device("cpu"), torch.float32)

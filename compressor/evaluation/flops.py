@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode
 
 from compressor.projection import Projection
 
@@ -104,8 +104,14 @@ def pruning_flops(text: Any, length: int) -> int:
 
 def counted_flops(call: Callable[[], object]) -> int:
     """What torch's counter finds in a call."""
-    # torch knows the formula of attention for GPUs only, under other names of the same operation
-    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+    # torch has a formula for each of the fused attentions but that of the CPU
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     with FlopCounterMode(display=False, custom_mapping=attention) as counter:
         call()
     return counter.get_total_flops()
+
+
+def _attention_flops(query: Sequence[int], key: Sequence[int], *_: object, **__: object) -> int:
+    """Of fused attention, from the shapes (B, heads, L, d_k) and (B, heads, keys, d_k)."""
+    rows, heads, length, width = query
+    return 4 * rows * heads * length * key[2] * width
