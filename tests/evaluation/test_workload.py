@@ -32,6 +32,7 @@ READ_BY_HOST = {
     "unique_dim",
     "_unique2",
 }
+COPIED_FROM_HOST = ("random", "spatial")  # their P is drawn or cut on the CPU
 MAX_IMAGE_TOKENS = 64
 
 
@@ -43,22 +44,17 @@ class Watch(TorchDispatchMode):
         self.reads, self.waiting_copies = Counter(), []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        name = func.overloadpacket.__name__
-        by_mask = name in ("index", "index_put", "index_put_") and any(
-            isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bool for leaf in tree_leaves(args[1])
-        )
-        if name in READ_BY_HOST or by_mask:
+        made, name = func(*args, **(kwargs or {})), func.overloadpacket.__name__
+        if name in READ_BY_HOST:
             self.reads[name] += 1
-        made = func(*args, **kwargs)
+        if name in ("index", "index_put", "index_put_"):
+            indices = [leaf for leaf in tree_leaves(args[1]) if isinstance(leaf, torch.Tensor)]
+            self.reads["mask"] += any(index.dtype == torch.bool for index in indices)
+            self.waiting_copies += [tuple(i.shape) for i in indices if i.device != args[0].device]
         if name in ("_to_copy", "copy_"):
-            source = (
-                args[-1]
-                if name == "copy_" and isinstance(args[-1], torch.Tensor)
-                else args[-1 if name == "_to_copy" else 1]
-            )
-            waits = not (kwargs.get("non_blocking") or (name == "copy_" and args[2:] == (True,)))
-            if source.device != made.device and waits:
+            source = args[name == "copy_"]
+            at_once = (kwargs or {}).get("non_blocking") or args[2:] == (True,)
+            if source.device != made.device and not at_once:
                 self.waiting_copies.append(tuple(source.shape))
         return made
 
@@ -82,18 +78,21 @@ def setting_of(model, name, batch=2, new_tokens=3):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_host_reads_nothing_before_the_first_token(small_llava, name):
     setting = setting_of(small_llava, name)
-    assert to_the_first_token(setting).reads == Counter()
+    assert not +to_the_first_token(setting).reads
 
 
 def test_the_watch_sees_what_waits():
     x = torch.arange(6.0)
     with Watch() as watch:
         _ = bool(x.sum() > 1), x[x > 2], x.nonzero(), torch.equal(x, x + 0), x.to("meta")
-    assert watch.reads == Counter(_local_scalar_dense=1, index=1, nonzero=1, equal=1)
-    assert watch.waiting_copies == [(6,)]
+        y = torch.zeros(6, device="meta")
+        y[:2], _ = x[:2], y[torch.arange(3)]
+        _ = x.to("meta", non_blocking=True), y.copy_(x, True), y[torch.arange(3, device="meta")]
+    assert +watch.reads == Counter(_local_scalar_dense=1, mask=1, nonzero=1, equal=1)
+    assert watch.waiting_copies == [(6,), (3,), (2,)]
 
 
-@pytest.mark.parametrize("name", ["none", "sample", "metacompress", "fastv", "tome", "visionzip", "divprune"])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in COPIED_FROM_HOST])
 def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, monkeypatch):
     """On the device "meta" there are no numbers, so that whoever asks for one fails."""
     model = random_model("llava-1.5-7b", "meta")
@@ -102,8 +101,10 @@ def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, 
     setting = Setting(model, method, 0.9, views, random_prompt(model, Workload()), 1)
     read = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: [0] * len(x) if x.is_meta else read(x))
+    create, created = torch.tensor, []  # on another device than the host's, it copies and waits out of sight
+    monkeypatch.setattr(torch, "tensor", lambda *a, **k: created.append(k.get("device")) or create(*a, **k))
     watch = to_the_first_token(setting)
-    assert watch.reads == Counter() and watch.waiting_copies == []
+    assert not +watch.reads and not watch.waiting_copies and set(created) == {None}
 
 
 @pytest.mark.parametrize("name", METHODS)
