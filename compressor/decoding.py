@@ -7,9 +7,11 @@ input of a layer, and those keep their absolute positions.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from compressor.models.base import Decoder, on_device
 
@@ -214,19 +216,21 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
-def hidden_states(decoder: Decoder, embeds: Tensor) -> Tensor:
+def hidden_states(decoder: Decoder, embeds: Tensor, checkpointed: bool = False) -> Tensor:
     """One causal pass over whole sequences without a cache, with a graph where the input has one.
 
     Args:
         decoder: of the model.
         embeds: (B, L, d), padded at the end.
+        checkpointed: keep only what enters each layer, and run the layer again in the backward pass.
     Returns:
         (B, L, d) after the final norm.
     """
     positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[:2])
     rotary, x = decoder.rotary(embeds, position_ids=positions), embeds
     for layer in decoder.layers:
-        x = layer(x, attention_mask=None, position_embeddings=rotary, position_ids=positions)
+        call = partial(layer, attention_mask=None, position_embeddings=rotary, position_ids=positions)
+        x = checkpoint(call, x, use_reentrant=False) if checkpointed else call(x)
     return decoder.norm(x)
 
 

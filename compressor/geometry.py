@@ -3,11 +3,13 @@
 Rectangles are (x0, y0, x1, y1) in pixels of the uploaded image, the origin at its top left.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compressor.errors import ModelMismatchError
+from compressor.errors import ImageError, ModelMismatchError
 
 PATCH, ROW_SEPARATOR, PART_SEPARATOR, CLASS = 0, 1, 2, 3
 
@@ -70,6 +72,19 @@ class TokenLayout:
             grids=tuple(replace(grid, start=grid.start + 1) for grid in self.grids),
         )
 
+    def without_separators(self) -> "TokenLayout":
+        """The patches alone, in the same order."""
+        patch = self.kinds == PATCH
+        place = np.cumsum(patch) - 1
+        return TokenLayout(
+            boxes=self.boxes[patch],
+            kinds=self.kinds[patch],
+            size=self.size,
+            grids=tuple(
+                replace(grid, start=int(place[grid.start]), stride=grid.columns) for grid in self.grids
+            ),
+        )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):
             return NotImplemented
@@ -81,6 +96,21 @@ class TokenLayout:
         )
 
     __hash__ = None  # arrays inside: compared, never a key
+
+
+def join_layouts(layouts: Sequence[TokenLayout]) -> TokenLayout:
+    """One layout of the tokens of several views of an image, view after view."""
+    starts = np.cumsum([0, *(len(layout) for layout in layouts)])
+    return TokenLayout(
+        boxes=np.vstack([layout.boxes for layout in layouts]),
+        kinds=np.concatenate([layout.kinds for layout in layouts]),
+        size=layouts[0].size,
+        grids=tuple(
+            replace(grid, start=grid.start + int(start))
+            for layout, start in zip(layouts, starts, strict=False)
+            for grid in layout.grids
+        ),
+    )
 
 
 def llava_layout(
@@ -110,15 +140,7 @@ def llava_layout(
         longest = max(width, height)
         x = edges * longest / image_size - (longest - width) // 2
         y = edges * longest / image_size - (longest - height) // 2
-    boxes = np.empty((side, side, 4))
-    boxes[..., 0], boxes[..., 2] = x[None, :-1], x[None, 1:]
-    boxes[..., 1], boxes[..., 3] = y[:-1, None], y[1:, None]
-    return TokenLayout(
-        boxes=clip_boxes(boxes.reshape(-1, 4), size),
-        kinds=np.full(side * side, PATCH, dtype=np.int64),
-        size=(width, height),
-        grids=(TokenGrid(start=0, rows=side, columns=side, stride=side),),
-    )
+    return _patch_grid(x, y, size)
 
 
 def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -128,3 +150,131 @@ def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     empty = (clipped[:, 2] - clipped[:, 0] <= 0) | (clipped[:, 3] - clipped[:, 1] <= 0)
     clipped[empty] = np.nan
     return clipped
+
+
+def _patch_grid(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> TokenLayout:
+    """A grid of patches in raster order, from its edges x (columns + 1,) and y (rows + 1,) in pixels."""
+    rows, columns = len(y) - 1, len(x) - 1
+    boxes = np.empty((rows, columns, 4))
+    boxes[..., 0], boxes[..., 2] = x[None, :-1], x[None, 1:]
+    boxes[..., 1], boxes[..., 3] = y[:-1, None], y[1:, None]
+    return TokenLayout(
+        boxes=clip_boxes(boxes.reshape(-1, 4), size),
+        kinds=np.full(rows * columns, PATCH, dtype=np.int64),
+        size=(size[0], size[1]),
+        grids=(TokenGrid(start=0, rows=rows, columns=columns, stride=columns),),
+    )
+
+
+def llava_next_layout(
+    size: tuple[int, int],
+    pinpoints: Sequence[tuple[int, int]],
+    *,
+    image_size: int = 336,
+    patch_size: int = 14,
+) -> TokenLayout:
+    """Layout of the LLaVA-NeXT family: the squashed image, then a larger one, a newline after each row.
+
+    The larger image is the one the tiles were cut from. Its padding is cut off in whole patches, at both
+    sides alike, so that a row or column that is half padding may stay or go.
+
+    Args:
+        size: (W, H) of the image in pixels.
+        pinpoints: the (h, w) that the tiles together may have, in pixels of the views.
+        image_size, patch_size: edge of a view and of a patch in its pixels.
+    Raises:
+        ImageError: the image is too thin for any of the pinpoints.
+    Source: the any-resolution packing of LLaVA-NeXT ("spatial_unpad").
+    """
+    base, x, y = _anyres_edges(size, pinpoints, image_size, patch_size)
+    top, left = _padding(size, rows=len(y) - 1, columns=len(x) - 1)
+    large = _patch_grid(x[left : len(x) - left], y[top : len(y) - top], size)
+    (grid,) = large.grids
+    boxes = np.full((grid.rows, grid.columns + 1, 4), np.nan)
+    boxes[:, :-1] = large.boxes.reshape(grid.rows, grid.columns, 4)
+    kinds = np.full((grid.rows, grid.columns + 1), PATCH, dtype=np.int64)
+    kinds[:, -1] = ROW_SEPARATOR
+    rows = TokenLayout(
+        boxes=boxes.reshape(-1, 4),
+        kinds=kinds.reshape(-1),
+        size=large.size,
+        grids=(replace(grid, stride=grid.columns + 1),) if len(large) else (),
+    )
+    return join_layouts([base, rows])
+
+
+def llava_next_tiles(
+    size: tuple[int, int],
+    pinpoints: Sequence[tuple[int, int]],
+    *,
+    image_size: int = 336,
+    patch_size: int = 14,
+) -> tuple[list[TokenLayout], np.ndarray]:
+    """What LLaVA-NeXT's encoder is shown of an image: the squashed whole, then the tiles row by row.
+
+    Args and Raises: as of `llava_next_layout`.
+    Returns:
+        the layout of each view; and the place (N,) of every patch, view after view, in reading order: the
+        whole image, then the large one in raster order across its tiles, padding included.
+    """
+    base, x, y = _anyres_edges(size, pinpoints, image_size, patch_size)
+    side, columns = image_size // patch_size, len(x) - 1
+    views, places = [base], [np.arange(side * side)]
+    for top in range(0, len(y) - 1, side):
+        for left in range(0, columns, side):
+            views.append(_patch_grid(x[left : left + side + 1], y[top : top + side + 1], size))
+            cells = TokenGrid(side * side + top * columns + left, side, side, columns)
+            places.append(cells.indices().reshape(-1))
+    return views, np.concatenate(places)
+
+
+def _anyres_edges(
+    size: tuple[int, int], pinpoints: Sequence[tuple[int, int]], image_size: int, patch_size: int
+) -> tuple[TokenLayout, np.ndarray, np.ndarray]:
+    """The squashed view, and where the columns and rows of the padded large image begin and end in the image.
+
+    The image keeps its proportions, its edges are rounded up, and padding centres it.
+    """
+    width, height = size
+    canvas_h, canvas_w = _best_pinpoint(size, pinpoints)
+    resized_w, resized_h = canvas_w, canvas_h
+    scale_w, scale_h = canvas_w / width, canvas_h / height
+    if scale_w < scale_h:
+        resized_h = min(math.ceil(height * scale_w), canvas_h)
+    else:
+        resized_w = min(math.ceil(width * scale_h), canvas_w)
+    x = np.arange(0, canvas_w + 1, patch_size) - (canvas_w - resized_w) // 2
+    y = np.arange(0, canvas_h + 1, patch_size) - (canvas_h - resized_h) // 2
+    shares = np.arange(image_size // patch_size + 1) * patch_size / image_size
+    return (
+        _patch_grid(shares * width, shares * height, size),
+        x * (width / resized_w),
+        y * (height / resized_h),
+    )
+
+
+def _best_pinpoint(size: tuple[int, int], pinpoints: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The (h, w) that keeps most of the image's pixels and, among those, wastes least.
+
+    Raises:
+        ImageError: an edge of the image vanishes in all of them.
+    """
+    width, height = size
+    kept: dict[tuple[int, int], int] = {}
+    for h, w in pinpoints:
+        scale = min(w / width, h / height)
+        kept[h, w] = min(int(width * scale) * int(height * scale), width * height)
+    best = max(kept, key=lambda shape: (kept[shape], -shape[0] * shape[1]))
+    if not kept[best]:
+        raise ImageError(
+            f"A picture of {width} × {height} pixels is too thin for this model; cut it into pieces."
+        )
+    return best
+
+
+def _padding(size: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:
+    """Whole rows and whole columns of patches at either side that an image of size (W, H) leaves empty."""
+    width, height = size
+    if width / height > columns / rows:
+        return (rows - int(round(height * (columns / width), 7))) // 2, 0
+    return 0, (columns - int(round(width * (rows / height), 7))) // 2

@@ -1,5 +1,7 @@
 """Fixtures of the core: a tiny random LLaVA, saved and loaded through the real path."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,9 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
     PreTrainedTokenizerFast,
 )
 
@@ -49,13 +54,14 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _config(vocabulary: int) -> LlavaConfig:
+def _parts(vocabulary: int, image_size: int, context: int) -> dict:
+    """Configurations of a vision tower and a language model."""
     vision = CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=3,
         num_attention_heads=2,
-        image_size=56,
+        image_size=image_size,
         patch_size=14,
     )
     text = LlamaConfig(
@@ -65,12 +71,22 @@ def _config(vocabulary: int) -> LlavaConfig:
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=context,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=3,
     )
-    return LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, image_seq_length=16)
+    return {"vision_config": vision, "text_config": text, "image_token_index": 4}
+
+
+def _save(directory, model, tokenizer, processor) -> None:
+    for parameter in model.parameters():  # the default spread of 0.02 gives almost uniform logits
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    with torch.no_grad():
+        model.lm_head.weight[model.config.image_token_id] = 0.0  # no answer says <image>
+    for part in (model, tokenizer, processor):
+        part.save_pretrained(directory)
 
 
 @pytest.fixture(scope="session")
@@ -79,15 +95,24 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("checkpoint") / "random-llava"
     tokenizer = _tokenizer()
-    model = LlavaForConditionalGeneration(_config(len(tokenizer)))
-    for parameter in model.parameters():  # the default spread of 0.02 gives almost uniform logits
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.15)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(
-        directory
+    config = LlavaConfig(**_parts(len(tokenizer), 56, 256), image_seq_length=16)
+    processor = CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    _save(directory, LlavaForConditionalGeneration(config), tokenizer, processor)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def next_checkpoint(tmp_path_factory):
+    """Directory of a random LLaVA-NeXT whose views have 36 tokens each."""
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("checkpoint") / "random-llava-next"
+    tokenizer = _tokenizer()
+    pinpoints = [[84, 168], [168, 84], [168, 168], [252, 84], [84, 252]]
+    config = LlavaNextConfig(**_parts(len(tokenizer), 84, 1024), image_grid_pinpoints=pinpoints)
+    processor = LlavaNextImageProcessorPil(
+        size={"shortest_edge": 84}, crop_size={"height": 84, "width": 84}, image_grid_pinpoints=pinpoints
     )
+    _save(directory, LlavaNextForConditionalGeneration(config), tokenizer, processor)
     return directory
 
 
@@ -97,6 +122,14 @@ def model(checkpoint):
     from compressor import load_model
 
     return load_model(checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def next_model(next_checkpoint):
+    """The random LLaVA-NeXT, loaded as a user loads a local checkpoint."""
+    from compressor import load_model
+
+    return load_model(next_checkpoint, device="cpu")
 
 
 @pytest.fixture(params=["random", "tiny"])
@@ -116,33 +149,35 @@ def image():
     return Image.fromarray(np.stack([x * 3, y * 4, (x + y) % 7 * 30], axis=-1).astype(np.uint8))
 
 
+SMALL_TEXT = {
+    "vocab_size": 128,
+    "max_position_embeddings": 512,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
+SMALL_VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
 @pytest.fixture(scope="session")
 def small_builder():
     """Builds a scaled-down LLaVA with 64 image tokens the way the full-size ones are built."""
-    from functools import partial
-
     from compressor.models.random_weights import llava
 
-    text = {
-        "vocab_size": 128,
-        "max_position_embeddings": 256,
-        "hidden_size": 48,
-        "intermediate_size": 64,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-    }
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "image_size": 112,
-        "patch_size": 14,
-    }
-    return partial(llava, text, vision)
+    return partial(llava, SMALL_TEXT, {**SMALL_VISION, "image_size": 112, "patch_size": 14})
 
 
 @pytest.fixture(scope="session")
 def small_llava(small_builder):
     """A scaled-down LLaVA with random weights and no checkpoint."""
     return small_builder("small", torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="session")
+def small_next():
+    """A scaled-down LLaVA-NeXT with random weights, 36 tokens a view."""
+    from compressor.models.random_weights import llava_next
+
+    vision = {**SMALL_VISION, "image_size": 336, "patch_size": 56}
+    return llava_next(SMALL_TEXT, vision, "small-next", torch.device("cpu"), torch.float32)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     from compressor import load_model
     from compressor.data import scenes
     from compressor.evaluation import tables
-    from compressor.evaluation.accuracy import by_method, encode_all, evaluate, random_per_image
+    from compressor.evaluation.accuracy import by_method, differences, encode_all, evaluate, random_per_image
     from compressor.evaluation.gray import gray_dialogues
     from compressor.methods.metacompress import MetaCompress
     from compressor.methods.registry import get_method
@@ -67,11 +67,12 @@ def run(args: argparse.Namespace) -> None:
     compared = [
         line
         for other in ("sample", "random", "spatial")
-        for line in tables.differences(results, "metacompress", other)
+        for line in differences(results, "metacompress", other)
     ]
-    print(tables.accuracy_table(results))
-    print("\n" + tables.average_table(results))
-    print("\n" + tables.kinds_table([r for r in results if r.rate in (0.0, 0.9)] or results))
+    rows = [result.as_data() for result in results]
+    print(tables.accuracy_table(rows))
+    print(f"\n{tables.average_table(rows)}")
+    print(f"\n{tables.kinds_table([row for row in rows if row['rate'] in (0.0, 0.9)] or rows)}")
     for line in compared:
         print(
             f"{line['rate']:.0%} {line['difference']}: {line['points']:+.1f} ± {line['standard_error']:.1f}"
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         data = {
             "command": command_line(args),
             "dialogues": len(dialogues),
-            "results": [tables.as_data(r) for r in results],
+            "results": rows,
             "paired": compared,
         }
         write_json(args.json, data)

@@ -67,6 +67,18 @@ class Accuracy:
         """Accuracy of each kind of question, in percent."""
         return {str(k): 100 * float(self.correct[self.kinds == k].mean()) for k in np.unique(self.kinds)}
 
+    def as_data(self) -> dict:
+        """A row of a results file, in percent."""
+        return {
+            "method": self.method,
+            "rate": self.rate,
+            "image_tokens": round(self.tokens, 1),
+            "acc": [round(x, 2) for x in self.per_turn],
+            "avg": round(self.average, 2),
+            "standard_error": round(self.standard_error, 2),
+            "kinds": {kind: round(x, 1) for kind, x in self.per_kind().items()},
+        }
+
 
 def _standard_error(values: np.ndarray) -> float:
     return 100 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
@@ -76,6 +88,24 @@ def paired_difference(first: Accuracy, second: Accuracy) -> tuple[float, float]:
     """Avg of ``first`` minus Avg of ``second`` on the same dialogues, and its standard error, in percent."""
     difference = first.correct.mean(1) - second.correct.mean(1)
     return 100 * float(difference.mean()), _standard_error(difference)
+
+
+def differences(results: Sequence[Accuracy], first: str, second: str) -> list[dict]:
+    """Avg of one method minus another's at every rate where both were run, with the paired standard error."""
+    found = []
+    for result in results:
+        other = next((r for r in results if r.method == second and r.rate == result.rate), None)
+        if result.method == first and other is not None:
+            value, error = paired_difference(result, other)
+            found.append(
+                {
+                    "rate": result.rate,
+                    "difference": f"{first} - {second}",
+                    "points": round(value, 2),
+                    "standard_error": round(error, 2),
+                }
+            )
+    return found
 
 
 def encode_all(

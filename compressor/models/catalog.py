@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -11,8 +12,21 @@ from compressor.errors import ModelError, ModelUnavailableError, UnknownModelErr
 from compressor.models.base import VisionLanguageModel
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
-FAMILIES = {"llava": "LLaVA-1.5", "llava_next": "LLaVA-NeXT", "internlm2": "InternLM-XComposer-2.5"}
-SUPPORTED = ("llava",)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one kind: `home` is "module:class" beside this one, empty if it is not supported yet."""
+
+    title: str
+    home: str = ""
+
+
+FAMILIES = {
+    "llava": Family("LLaVA-1.5", "llava:Llava"),
+    "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext"),
+    "internlm2": Family("InternLM-XComposer-2.5"),
+}
 
 
 @dataclass(frozen=True)
@@ -140,7 +154,7 @@ def load_model(
     if not card.repository:
         return _load_directory(MODELS / card.name, card.name, device, dtype, known=True)
     require_memory(card, device, dtype)
-    return _load(card.repository, card.name, device, dtype)
+    return _load(card.family, card.repository, card.name, device, dtype)
 
 
 def _load_directory(
@@ -164,22 +178,24 @@ def _load_directory(
             f"The config.json in {name!r} cannot be read; is it a checkpoint?"
         ) from error
     _require_family(family, name)
-    return _load(directory, name, device, dtype)
+    return _load(family, directory, name, device, dtype)
 
 
-def _load(source: str | Path, name: str, device: torch.device, dtype: torch.dtype) -> VisionLanguageModel:
-    from compressor.models.llava import (
-        Llava,
-    )  # transformers takes seconds to import: only when a model is loaded
-
+def _load(
+    family: str, source: str | Path, name: str, device: torch.device, dtype: torch.dtype
+) -> VisionLanguageModel:
+    module, _, attribute = FAMILIES[family].home.partition(":")
+    # transformers takes seconds to import: only when a model is loaded
+    model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
     try:
-        return Llava(source, name=name, device=device, dtype=dtype)
+        return model_class(source, name=name, device=device, dtype=dtype)
     except ModelError:
         raise
     except (OSError, ValueError, ImportError) as error:
         place = "the network or the disk" if isinstance(source, str) else "the directory"
         raise ModelUnavailableError(
-            f"The model {name!r} could not be loaded; check that {place} holds a complete LLaVA checkpoint."
+            f"The model {name!r} could not be loaded; "
+            f"check that {place} holds a complete {FAMILIES[family].title} checkpoint."
         ) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailableError(
@@ -188,11 +204,13 @@ def _load(source: str | Path, name: str, device: torch.device, dtype: torch.dtyp
 
 
 def _require_family(family: str, title: str) -> None:
-    if family not in SUPPORTED:
-        known = FAMILIES.get(family, family)
-        raise ModelUnavailableError(
-            f"{title} is of the {known} family, which is not supported yet; choose a LLaVA-1.5 model."
-        )
+    if family in FAMILIES and FAMILIES[family].home:
+        return
+    known = FAMILIES[family].title if family in FAMILIES else family
+    supported = " or ".join(each.title for each in FAMILIES.values() if each.home)
+    raise ModelUnavailableError(
+        f"{title} is of the {known} family, which is not supported yet; choose a {supported} model."
+    )
 
 
 def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:

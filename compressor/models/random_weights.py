@@ -93,9 +93,18 @@ def clip_llava(
 llava = partial(
     clip_llava, "llava:Llava", "LlavaConfig", "LlavaForConditionalGeneration", "CLIPImageProcessorPil"
 )
+llava_next = partial(
+    clip_llava,
+    "llava_next:LlavaNext",
+    "LlavaNextConfig",
+    "LlavaNextForConditionalGeneration",
+    "LlavaNextImageProcessorPil",
+)
 BUILDERS: dict[str, Builder] = {
     "llava-1.5-7b": partial(llava, VICUNA_7B, CLIP_L_336),
     "llava-1.5-13b": partial(llava, VICUNA_13B, CLIP_L_336),
+    "llava-next-7b": partial(llava_next, VICUNA_7B, CLIP_L_336),
+    "llava-next-13b": partial(llava_next, VICUNA_13B, CLIP_L_336),
 }
 
 

@@ -59,6 +59,13 @@ def test_every_stage_of_every_method_is_what_torch_counts(small_llava, name):
     assert vars(formula) == counted(setting)
 
 
+@pytest.mark.parametrize("name", ["none", "metacompress", "visionzip", "fastv"])
+def test_several_views_of_an_image_count_alike(small_next, name):
+    setting = setting_of(small_next, name, rate=0.9)
+    formula = answer_flops(setting, answer(setting).lengths)
+    assert len(setting.views.pixels) > 2 and vars(formula) == counted(setting)
+
+
 @pytest.mark.parametrize("name", ["none", "sample", "fastv"])
 def test_shared_key_heads_and_the_bundled_model_count_alike(any_model, name):
     setting = setting_of(any_model, name, batch=1)

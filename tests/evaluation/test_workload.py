@@ -93,11 +93,13 @@ def test_the_watch_sees_what_waits():
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name not in COPIED_FROM_HOST])
-def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, monkeypatch):
+@pytest.mark.parametrize(("size", "views"), [("llava-1.5-7b", 1), ("llava-next-7b", 5)])
+def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, size, views, monkeypatch):
     """On the device "meta" there are no numbers, so that whoever asks for one fails."""
-    model = random_model("llava-1.5-7b", "meta")
+    model = random_model(size, "meta")
     method = MetaCompress(4096, token_norm=1.0).to("meta") if name == "metacompress" else get_method(name)
-    views = Views(torch.zeros(2, 3, 336, 336, dtype=torch.bfloat16), [(336, 336)] * 2)
+    pixels = torch.zeros(2 * views, 3, 336, 336, dtype=torch.bfloat16)
+    views = Views(pixels, [(640, 480)] * 2)
     setting = Setting(model, method, 0.9, views, random_prompt(model, Workload()), 1)
     read = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: [0] * len(x) if x.is_meta else read(x))
