@@ -62,7 +62,7 @@ class TrainingError(StudioError):
 
 
 class ResultsError(StudioError, ValueError):
-    """Results of an evaluation cannot be read, or cannot stand in the table that was asked for."""
+    """Results of an evaluation cannot be read, go on or stand in the table that was asked for."""
 
 
 class SessionError(StudioError, RuntimeError):
@@ -71,6 +71,10 @@ class SessionError(StudioError, RuntimeError):
 
 class VisitError(StudioError):
     """A visitor's place in the page is gone or busy."""
+
+
+class JudgeError(StudioError):
+    """The model that marks answers cannot be reached, or its replies hold no scores."""
 
 
 class DataError(StudioError, ValueError):

@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from compressor.data.dialogues import Dialogue
     from compressor.models.base import VisionLanguageModel
     from compressor.training.settings import Settings
-    from compressor.training.trainer import Best
+    from compressor.training.trainer import Best, Trainer
 
 # options of the command that replace a setting of the recipe, with their types and what they are
 OVERRIDES = {
@@ -59,6 +60,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--width", type=int, default=64, help="d_c")
     for name, (kind, text) in OVERRIDES.items():
         train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    train.add_argument("--timing", action="store_true", help="only time 40 steps and say where the time goes")
     train.add_argument("--no-checkpointing", action="store_true", help="keep all activations: faster, larger")
     train.set_defaults(run=run)
 
@@ -100,6 +102,10 @@ def run(args: argparse.Namespace) -> None:
     generator = _generator(model, args, settings, samples[0].image.shape[0])
     if accelerator.is_main_process:
         print(_expected_memory(model, settings, args, samples), file=sys.stderr)
+    if args.timing:
+        with tempfile.TemporaryDirectory() as folder:
+            _time(trainer.Trainer(model, generator, samples, checks, settings, Path(folder), accelerator))
+        return
     run = trainer.Trainer(model, generator, samples, checks, settings, out, accelerator)
     bar = _bar(accelerator, "steps", settings.steps, run.step)
     best = run.fit(bar)
@@ -107,6 +113,15 @@ def run(args: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         _finish(out, model, generator, best, settings, args, len(training))
     accelerator.wait_for_everyone()
+
+
+def _time(run: "Trainer") -> None:
+    from compressor.training.speed import step_times
+
+    found = step_times(run)
+    print(f"{found.steps_per_second:.2f} steps per second")
+    for part, share in found.shares.items():
+        print(f"{share:6.1%} {part}")
 
 
 def _require_matplotlib() -> None:
