@@ -44,8 +44,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--model", default="tiny")
     train.add_argument("--data", default="scenes", help="a benchmark, of which the training split is read")
     train.add_argument("--folder", type=Path, help="of the benchmark's files")
-    train.add_argument("--dialogues", type=int, help="to learn from (bundled model: 1536; others: 20000)")
-    train.add_argument("--validation", type=int, default=64, help="further dialogues, to choose the best by")
+    train.add_argument("--dialogues", type=int, help="to learn from (scenes: 3072; others: 20000)")
+    train.add_argument("--validation", type=int, default=128, help="further dialogues, to choose the best by")
     train.add_argument("--turns", type=int, help="per dialogue (scenes: 8; others: 3)")
     train.add_argument("--responses", choices=("data", "model"), default="data")
     train.add_argument(
@@ -55,7 +55,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--cache", type=Path, default=Path("runs/frozen"), help="of what the frozen model computes"
     )
     train.add_argument("--generator", choices=("metacompress", "topk"), default="metacompress")
-    train.add_argument("--pool", choices=("max", "average"), default="average")
+    train.add_argument("--pool", choices=("max", "average"), default="max")
     train.add_argument("--positions", choices=("sinusoidal", "none"), default="sinusoidal")
     train.add_argument("--width", type=int, default=64, help="d_c")
     for name, (kind, text) in OVERRIDES.items():
@@ -137,7 +137,7 @@ def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialog
     from compressor.data.benchmarks import get_benchmark
 
     bundled = args.data.startswith("scenes")
-    count = (1536 if bundled else 20_000) if args.dialogues is None else args.dialogues
+    count = (3072 if bundled else 20_000) if args.dialogues is None else args.dialogues
     turns = (8 if bundled else 3) if args.turns is None else args.turns
     if count < 1 or args.validation < 1:
         raise InvalidOptionError("Training needs at least one dialogue, and one for validation.")
