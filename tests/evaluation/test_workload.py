@@ -106,7 +106,7 @@ def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, 
     create, created = torch.tensor, []  # on another device than the host's, it copies and waits out of sight
     monkeypatch.setattr(torch, "tensor", lambda *a, **k: created.append(k.get("device")) or create(*a, **k))
     watch = to_the_first_token(setting)
-    assert not +watch.reads and not watch.waiting_copies and set(created) == {None}
+    assert not +watch.reads and not watch.waiting_copies and set(created) <= {None, torch.device("cpu")}
 
 
 @pytest.mark.parametrize("name", METHODS)
