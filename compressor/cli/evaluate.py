@@ -189,7 +189,8 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
     compared = [
         line
         for first in ("metacompress", *learned)
-        for second in ("sample", "random", "spatial")
+        for second in args.methods
+        if second not in ("none", "metacompress")
         for line in differences(results, first, second)
     ]
     print(tables.accuracy_table(rows))

@@ -16,7 +16,7 @@ from compressor.evaluation.memory import peak_bytes
 from compressor.evaluation.workload import (
     STAGES,
     Answer,
-    Setting,
+    Batch,
     Workload,
     answer,
     random_images,
@@ -85,16 +85,16 @@ def device_name(device: torch.device) -> str:
 
 
 @torch.inference_mode()
-def answer_flops(setting: Setting, lengths: Sequence[Sequence[int]]) -> flops.Flops:
+def answer_flops(batch: Batch, lengths: Sequence[Sequence[int]]) -> flops.Flops:
     """Operations of `answer`: by formula, but for the making of P, which torch counts as each method does it.
 
     Args:
-        setting: what is answered.
+        batch: what is answered.
         lengths: as `answer` found them.
     """
-    config, method = setting.model.hf.config, setting.method
+    config, method = batch.model.hf.config, batch.method
     text = config.text_config
-    tokens, budgets = setting.encode()
+    tokens, budgets = batch.encode()
     projection = pruning = 0
     if isinstance(method, DecoderMethod):
         read = [row[0] for row, each, m in zip(lengths, tokens, budgets, strict=True) if m < len(each)]
@@ -104,10 +104,10 @@ def answer_flops(setting: Setting, lengths: Sequence[Sequence[int]]) -> flops.Fl
         projection = flops.counted_flops(lambda: made.extend(method.projections(tokens, budgets)))
         projection += sum(flops.application_flops(config, each) for each in made)
     return flops.Flops(
-        vision=len(setting.views.pixels) * flops.vision_flops(config),
+        vision=len(batch.views.pixels) * flops.vision_flops(config),
         projection=projection,
         prefill=pruning + sum(flops.prefill_flops(text, row) for row in lengths),
-        decode=sum(flops.decode_flops(text, row, setting.new_tokens - 1) for row in lengths),
+        decode=sum(flops.decode_flops(text, row, batch.new_tokens - 1) for row in lengths),
     )
 
 
@@ -133,29 +133,25 @@ def measure(
     """
     views, prepare_s = _prepared(model, workload, repeats)
     prompt = random_prompt(model, workload)
-    settings = {
-        name: Setting(model, method, 0.0 if name == "none" else rate, views, prompt, workload.new_tokens)
+    batches = {
+        name: Batch(model, method, 0.0 if name == "none" else rate, views, prompt, workload.new_tokens)
         for name, method in methods.items()
     }
     held = [*model.hf.parameters(), *model.hf.buffers(), views.pixels]
     try:
         peaks = {
-            name: peak_bytes(partial(answer, setting), model.device, held)
-            for name, setting in settings.items()
+            name: peak_bytes(partial(answer, batch), model.device, held) for name, batch in batches.items()
         }
-        rounds = [{name: answer(setting) for name, setting in settings.items()} for _ in range(1 + repeats)][
-            1:
-        ]
-        costs = {name: answer_flops(setting, rounds[0][name].lengths) for name, setting in settings.items()}
+        rounds = [{name: answer(batch) for name, batch in batches.items()} for _ in range(1 + repeats)]
+        del rounds[0]  # that was to warm up
+        costs = {name: answer_flops(batch, rounds[0][name].lengths) for name, batch in batches.items()}
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailableError(
             f"There is not enough memory for a batch of {workload.batch}: ask for a smaller one."
         ) from error
     return [
-        _summary(
-            name, setting, workload, [each[name] for each in rounds], prepare_s, peaks[name], costs[name]
-        )
-        for name, setting in settings.items()
+        _summary(name, batch, workload, [each[name] for each in rounds], prepare_s, peaks[name], costs[name])
+        for name, batch in batches.items()
     ]
 
 
@@ -177,7 +173,7 @@ def _prepared(model: VisionLanguageModel, workload: Workload, repeats: int) -> t
 
 def _summary(
     name: str,
-    setting: Setting,
+    batch: Batch,
     workload: Workload,
     answers: Sequence[Answer],
     prepare_s: float,
@@ -187,11 +183,11 @@ def _summary(
     stages = {stage: 1e3 * statistics.median(each.stages_s[stage] for each in answers) for stage in STAGES}
     steps = workload.new_tokens - 1
     return Efficiency(
-        model=setting.model.name,
-        device=device_name(setting.model.device),
-        dtype=str(setting.model.dtype).removeprefix("torch."),
+        model=batch.model.name,
+        device=device_name(batch.model.device),
+        dtype=str(batch.model.dtype).removeprefix("torch."),
         method=name,
-        rate=setting.rate,
+        rate=batch.rate,
         batch=workload.batch,
         image_tokens=float(answers[0].image_tokens),
         ttft_ms=1e3 * statistics.median(each.ttft_s for each in answers),

@@ -74,7 +74,7 @@ def random_prompt(model: VisionLanguageModel, workload: Workload, seed: int = 0)
 
 
 @dataclass(frozen=True)
-class Setting:
+class Batch:
     """A batch of questions to a model, one about each image.
 
     Args:
@@ -152,24 +152,24 @@ def synchronize(device: torch.device) -> None:
 
 
 def reductions(
-    setting: Setting, tokens: Sequence[ImageTokens], budgets: Sequence[int]
+    batch: Batch, tokens: Sequence[ImageTokens], budgets: Sequence[int]
 ) -> tuple[list[Tensor], list[Request], list[int]]:
     """What the language model is given of each image, and the requests to read it with.
 
     Args:
-        setting: whose method reduces, at any stage.
+        batch: whose method reduces, at any stage.
         tokens, budgets: as it encodes them.
     Returns:
         embeddings (m, d) of each image, (n, d) where the decoder prunes; requests; m of each image.
     """
-    model, method = setting.model, setting.method
+    model, method = batch.model, batch.method
     if not isinstance(method, DecoderMethod):
         projections = method.projections(tokens, budgets)
         reduced = [model.compress(each, p) for each, p in zip(tokens, projections, strict=True)]
         return reduced, [Request() for _ in tokens], [p.m for p in projections]
     requests = [
         Request(
-            pruning=prompt_pruning(method, setting.prompt, model.image_token_id, len(each), budget)
+            pruning=prompt_pruning(method, batch.prompt, model.image_token_id, len(each), budget)
             if budget < len(each)
             else None
         )
@@ -179,17 +179,17 @@ def reductions(
 
 
 @torch.inference_mode()
-def answer(setting: Setting) -> Answer:
+def answer(batch: Batch) -> Answer:
     """Answer all questions side by side, greedily and to the given length, and take the time."""
-    model, decoded = setting.model, setting.new_tokens - 1
+    model, decoded = batch.model, batch.new_tokens - 1
     synchronize(model.device)
     started = time.perf_counter()
     watch = Stopwatch(model.device)
-    tokens, budgets = setting.encode()
+    tokens, budgets = batch.encode()
     watch.lap()
-    reduced, requests, kept = reductions(setting, tokens, budgets)
+    reduced, requests, kept = reductions(batch, tokens, budgets)
     watch.lap()
-    prefill(model.decoder, requests, [model.embed_ids(setting.prompt, image) for image in reduced])
+    prefill(model.decoder, requests, [model.embed_ids(batch.prompt, image) for image in reduced])
     first = time.perf_counter()
     watch.lap()
     for _ in range(decoded):

@@ -54,7 +54,7 @@ def test_weights_are_part_of_the_peak(rows, small_llava):
 def test_what_cannot_be_measured_is_said(small_llava):
     methods = {"sample": get_method("sample")}
     with pytest.raises(ContextLengthError):
-        measure(small_llava, methods, 0.9, Workload(prompt_tokens=300), repeats=1)
+        measure(small_llava, methods, 0.9, Workload(prompt_tokens=600), repeats=1)
     with pytest.raises(InvalidRateError):
         measure(small_llava, methods, 1.5, Workload(), repeats=1)
 

@@ -8,7 +8,7 @@ from compressor.decoding import hidden_states, prefill, step
 from compressor.evaluation import flops
 from compressor.evaluation.efficiency import answer_flops
 from compressor.evaluation.workload import (
-    Setting,
+    Batch,
     Workload,
     answer,
     random_images,
@@ -20,29 +20,29 @@ from compressor.models.random_weights import CLIP_L_336, VICUNA_7B, random_model
 METHODS = [info.name for info in list_methods()]
 
 
-def setting_of(model, name, rate=0.7, new_tokens=4, batch=2):
+def batch_of(model, name, rate=0.7, new_tokens=4, batch=2):
     workload = Workload(batch, 9, new_tokens, (90, 60))
     views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
-    return Setting(model, get_method(name, model=model), rate, views, prompt, new_tokens)
+    return Batch(model, get_method(name, model=model), rate, views, prompt, new_tokens)
 
 
-def counted(setting):
+def counted(asked):
     """What torch counts in each stage of an answer."""
-    model, found = setting.model, {}
+    model, found = asked.model, {}
     state = {}
 
     def encode():
-        state["tokens"], state["budgets"] = setting.encode()
+        state["tokens"], state["budgets"] = asked.encode()
 
     def compress():
-        state["reduced"], state["requests"], _ = reductions(setting, state["tokens"], state["budgets"])
+        state["reduced"], state["requests"], _ = reductions(asked, state["tokens"], state["budgets"])
 
     def read():
-        embeds = [model.embed_ids(setting.prompt, image) for image in state["reduced"]]
+        embeds = [model.embed_ids(asked.prompt, image) for image in state["reduced"]]
         prefill(model.decoder, state["requests"], embeds)
 
     def write():
-        for _ in range(setting.new_tokens - 1):
+        for _ in range(asked.new_tokens - 1):
             step(model.decoder, state["requests"])
 
     stages = {"vision": encode, "projection": compress, "prefill": read, "decode": write}
@@ -54,36 +54,36 @@ def counted(setting):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_stage_of_every_method_is_what_torch_counts(small_llava, name):
-    setting = setting_of(small_llava, name)
-    formula = answer_flops(setting, answer(setting).lengths)
-    assert vars(formula) == counted(setting)
+    asked = batch_of(small_llava, name)
+    formula = answer_flops(asked, answer(asked).lengths)
+    assert vars(formula) == counted(asked)
 
 
 @pytest.mark.parametrize("name", ["none", "metacompress", "visionzip", "fastv"])
 def test_several_views_of_an_image_count_alike(small_next, name):
-    setting = setting_of(small_next, name, rate=0.9)
-    formula = answer_flops(setting, answer(setting).lengths)
-    assert len(setting.views.pixels) > 2 and vars(formula) == counted(setting)
+    asked = batch_of(small_next, name, rate=0.9)
+    formula = answer_flops(asked, answer(asked).lengths)
+    assert len(asked.views.pixels) > 2 and vars(formula) == counted(asked)
 
 
 @pytest.mark.parametrize("name", ["none", "sample", "fastv"])
 def test_shared_key_heads_and_the_bundled_model_count_alike(any_model, name):
-    setting = setting_of(any_model, name, batch=1)
-    formula = answer_flops(setting, answer(setting).lengths)
-    assert formula.total == sum(counted(setting).values())
+    asked = batch_of(any_model, name, batch=1)
+    formula = answer_flops(asked, answer(asked).lengths)
+    assert formula.total == sum(counted(asked).values())
 
 
 def test_fastv_reads_all_tokens_below_its_layer_and_the_budget_above(small_llava):
-    setting = setting_of(small_llava, "fastv")
+    asked = batch_of(small_llava, "fastv")
     n, m = 64, 19
-    assert answer(setting).lengths == [[n + 9, n + 9, m + 9]] * 2
+    assert answer(asked).lengths == [[n + 9, n + 9, m + 9]] * 2
 
 
 def test_metacompress_costs_what_its_equations_say(small_llava):
-    setting = setting_of(small_llava, "metacompress", batch=1)
+    asked = batch_of(small_llava, "metacompress", batch=1)
     n, m, d, d_c = 64, 19, small_llava.width, 64
     made = 2 * n * d * d_c + 2 * m * d * d_c + 2 * m * n * d_c  # X W_k, Pool(X) W_q, Q K^T
-    assert answer_flops(setting, [[m + 9] * 3]).projection == made + 2 * m * n * d
+    assert answer_flops(asked, [[m + 9] * 3]).projection == made + 2 * m * n * d
 
 
 def test_the_full_size_is_counted_without_its_weights():

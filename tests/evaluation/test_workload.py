@@ -11,7 +11,7 @@ from compressor import ChatSession, decoding, get_method, list_methods
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.workload import (
     STAGES,
-    Setting,
+    Batch,
     Workload,
     answer,
     random_images,
@@ -59,26 +59,26 @@ class Watch(TorchDispatchMode):
         return made
 
 
-def to_the_first_token(setting):
+def to_the_first_token(asked):
     """All of an answer up to its first token; torch is watched on the way."""
     with torch.inference_mode(), Watch() as watch:
-        tokens, budgets = setting.encode()
-        reduced, requests, _ = reductions(setting, tokens, budgets)
-        model = setting.model
-        decoding.prefill(model.decoder, requests, [model.embed_ids(setting.prompt, x) for x in reduced])
+        tokens, budgets = asked.encode()
+        reduced, requests, _ = reductions(asked, tokens, budgets)
+        model = asked.model
+        decoding.prefill(model.decoder, requests, [model.embed_ids(asked.prompt, x) for x in reduced])
     return watch
 
 
-def setting_of(model, name, batch=2, new_tokens=3):
+def batch_of(model, name, batch=2, new_tokens=3):
     workload = Workload(batch, 7, new_tokens, (90, 60))
     views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
-    return Setting(model, get_method(name, model=model), 0.7, views, prompt, new_tokens)
+    return Batch(model, get_method(name, model=model), 0.7, views, prompt, new_tokens)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_host_reads_nothing_before_the_first_token(small_llava, name):
-    setting = setting_of(small_llava, name)
-    assert not +to_the_first_token(setting).reads
+    asked = batch_of(small_llava, name)
+    assert not +to_the_first_token(asked).reads
 
 
 def test_the_watch_sees_what_waits():
@@ -100,19 +100,19 @@ def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, 
     method = MetaCompress(4096, token_norm=1.0).to("meta") if name == "metacompress" else get_method(name)
     pixels = torch.zeros(2 * views, 3, 336, 336, dtype=torch.bfloat16)
     views = Views(pixels, [(640, 480)] * 2)
-    setting = Setting(model, method, 0.9, views, random_prompt(model, Workload()), 1)
+    asked = Batch(model, method, 0.9, views, random_prompt(model, Workload()), 1)
     read = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: [0] * len(x) if x.is_meta else read(x))
     create, created = torch.tensor, []  # on another device than the host's, it copies and waits out of sight
     monkeypatch.setattr(torch, "tensor", lambda *a, **k: created.append(k.get("device")) or create(*a, **k))
-    watch = to_the_first_token(setting)
-    assert not +watch.reads and not watch.waiting_copies and set(created) == {None}
+    watch = to_the_first_token(asked)
+    assert not +watch.reads and not watch.waiting_copies and set(created) <= {None, torch.device("cpu")}
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_answer_reports_what_its_cache_holds(small_llava, name):
-    setting = setting_of(small_llava, name, new_tokens=5)
-    found = answer(setting)
+    asked = batch_of(small_llava, name, new_tokens=5)
+    found = answer(asked)
     m = MAX_IMAGE_TOKENS if name == "none" else 19
     assert found.image_tokens == m and len(found.lengths) == 2
     assert all(row[-1] == m + 7 for row in found.lengths)
@@ -127,9 +127,9 @@ def test_the_first_logits_are_those_of_a_chat(model, image, name):
     session = ChatSession(model, image, get_method(name, model=model), 0.7)
     list(session.ask("how many cats?", max_new_tokens=1))
     prompt = model.prompt_ids("how many cats?", first=True)
-    setting = Setting(model, get_method(name, model=model), 0.7, model.prepare([image]), prompt, 1)
+    asked = Batch(model, get_method(name, model=model), 0.7, model.prepare([image]), prompt, 1)
     with torch.inference_mode():
-        reduced, requests, _ = reductions(setting, *setting.encode())
+        reduced, requests, _ = reductions(asked, *asked.encode())
         decoding.prefill(model.decoder, requests, [model.embed_ids(prompt, reduced[0])])
     torch.testing.assert_close(requests[0].logits, session._request.logits, atol=1e-5, rtol=0)
 
