@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from compressor.models.base import Decoder
+from compressor.models.base import Decoder, on_device
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Sampling:
 
 
 class Cache:
-    """Keys and values of B rows per layer, in buffers (B, heads, capacity, width) that grow by half."""
+    """Keys and values of B rows per layer, in buffers (B, heads, capacity, width) that grow by an eighth."""
 
     def __init__(self, layers: int, rows: int) -> None:
         self.lengths = [[0] * rows for _ in range(layers)]  # entries in use, per layer and row
@@ -49,6 +49,7 @@ class Cache:
         self.values: list[Tensor | None] = [None] * layers
         self.incoming = [0] * rows  # entries that the present forward adds to each row of the layer in work
         self._uncommitted: list[list[int] | None] = [None] * layers
+        self._ends: tuple[list[int], Tensor] | None = None  # the same for every layer that holds as many
 
     @property
     def rows(self) -> int:
@@ -67,14 +68,21 @@ class Cache:
             return keys, values
         self.keys[layer] = _grown(self.keys[layer], keys, needed)
         self.values[layer] = _grown(self.values[layer], values, needed)
-        for buffer, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            if new.shape[2] == 1:
-                rows = torch.arange(self.rows, device=new.device)
-                buffer[rows, :, torch.tensor(starts, device=new.device)] = new[:, :, 0]
-                continue
+        self._write(self.keys[layer], keys, starts)
+        self._write(self.values[layer], values, starts)
+        return self.keys[layer][:, :, :needed], self.values[layer][:, :, :needed]
+
+    def _write(self, buffer: Tensor, new: Tensor, starts: list[int]) -> None:
+        """Put the new entries (B, heads, L, width) behind those of each row."""
+        if len(set(zip(starts, self.incoming, strict=True))) == 1:
+            buffer[:, :, starts[0] : starts[0] + self.incoming[0]] = new
+        elif new.shape[2] == 1:
+            if self._ends is None or self._ends[0] != starts:
+                self._ends = (list(starts), on_device(starts, new.device))
+            buffer[torch.arange(self.rows, device=new.device), :, self._ends[1]] = new[:, :, 0]
+        else:
             for row, (start, count) in enumerate(zip(starts, self.incoming, strict=True)):
                 buffer[row, :, start : start + count] = new[row, :, :count]
-        return self.keys[layer][:, :, :needed], self.values[layer][:, :, :needed]
 
     def commit(self) -> None:
         """Count what the last `update` of every layer brought."""
@@ -114,7 +122,7 @@ def _grown(buffer: Tensor | None, like: Tensor, needed: int) -> Tensor:
         return buffer
     rows, heads, _, width = like.shape
     # zeros, not empty: masked entries are still multiplied by a weight of 0, and 0 * NaN is NaN
-    grown = like.new_zeros(rows, heads, needed + needed // 2 + 16, width)
+    grown = like.new_zeros(rows, heads, needed + needed // 8 + 16, width)
     if buffer is not None:
         grown[:, :, : buffer.shape[2]] = buffer
     return grown
@@ -204,7 +212,7 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
         the next id of each request, also its `pending`.
     """
     device = requests[0].logits.device
-    ids = torch.tensor([[request.pending] for request in requests], device=device)
+    ids = on_device([[request.pending] for request in requests], device)
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
@@ -229,7 +237,7 @@ def hidden_states(decoder: Decoder, embeds: Tensor, checkpointed: bool = False) 
 def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: list[int]) -> list[int]:
     cache = _shared(requests, len(decoder.layers))
     cache.incoming = lengths
-    starts = torch.tensor([request.position for request in requests], device=x.device)
+    starts = on_device([request.position for request in requests], x.device)
     positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
     rotary = decoder.rotary(x, position_ids=positions)
     prunings = [None if request.position else request.pruning for request in requests]
@@ -255,14 +263,19 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
                 attention = _attention(decoder, cache, index, row, entering, rotary, pruning.query)
                 pruning.kept = pruning.select(attention)
     cache.commit()
-    last = torch.tensor(cache.incoming, device=x.device) - 1
-    logits = decoder.head(
-        decoder.norm(x[torch.arange(len(requests), device=x.device), last])
-    )  # (B, vocabulary)
-    for request, row, length in zip(requests, logits, lengths, strict=True):
+    logits = decoder.head(decoder.norm(_last(x, cache.incoming)))  # (B, vocabulary)
+    best = logits.argmax(-1).tolist()  # for all at once: here the host waits
+    for request, row, length, probable in zip(requests, logits, lengths, best, strict=True):
         request.logits, request.position = row, request.position + length
-        request.pending = request.sampling.choose(row)
+        request.pending = request.sampling.choose(row) if request.sampling.temperature else probable
     return [request.pending for request in requests]
+
+
+def _last(x: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The last valid state of each row, (B, L, d) -> (B, d)."""
+    if len(set(lengths)) == 1:
+        return x[:, lengths[0] - 1]
+    return x[torch.arange(len(x), device=x.device), on_device(lengths, x.device) - 1]
 
 
 def _attention(
@@ -328,7 +341,7 @@ def _mask(held: Sequence[int], new: Sequence[int], x: Tensor) -> Tensor | None:
     count = x.shape[1]
     if (count == 1 or not any(held)) and len(set(held)) == 1:
         return None  # padding is at the end, so causal attention from an empty cache never sees it
-    starts = torch.tensor(held, device=x.device)
+    starts = on_device(held, x.device)
     queries = starts[:, None, None] + torch.arange(count, device=x.device)[:, None]  # (B, L, 1)
     hidden = torch.arange(max(held) + count, device=x.device) > queries  # (B, L, keys)
     return x.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(x.dtype).min)[:, None]

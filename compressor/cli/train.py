@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from compressor.data.dialogues import Dialogue
     from compressor.models.base import VisionLanguageModel
     from compressor.training.settings import Settings
-    from compressor.training.trainer import Best
+    from compressor.training.trainer import Best, Trainer
 
 # options of the command that replace a setting of the recipe, with their types and what they are
 OVERRIDES = {
@@ -43,8 +44,8 @@ def add(commands: argparse._SubParsersAction) -> None:
     train.add_argument("--model", default="tiny")
     train.add_argument("--data", default="scenes", help="a benchmark, of which the training split is read")
     train.add_argument("--folder", type=Path, help="of the benchmark's files")
-    train.add_argument("--dialogues", type=int, help="to learn from (bundled model: 1536; others: 20000)")
-    train.add_argument("--validation", type=int, default=64, help="further dialogues, to choose the best by")
+    train.add_argument("--dialogues", type=int, help="to learn from (scenes: 3072; others: 20000)")
+    train.add_argument("--validation", type=int, default=128, help="further dialogues, to choose the best by")
     train.add_argument("--turns", type=int, help="per dialogue (scenes: 8; others: 3)")
     train.add_argument("--responses", choices=("data", "model"), default="data")
     train.add_argument(
@@ -54,11 +55,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--cache", type=Path, default=Path("runs/frozen"), help="of what the frozen model computes"
     )
     train.add_argument("--generator", choices=("metacompress", "topk"), default="metacompress")
-    train.add_argument("--pool", choices=("max", "average"), default="average")
+    train.add_argument("--pool", choices=("max", "average"), default="max")
     train.add_argument("--positions", choices=("sinusoidal", "none"), default="sinusoidal")
     train.add_argument("--width", type=int, default=64, help="d_c")
     for name, (kind, text) in OVERRIDES.items():
         train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    train.add_argument("--timing", action="store_true", help="only time 40 steps and say where the time goes")
     train.add_argument("--no-checkpointing", action="store_true", help="keep all activations: faster, larger")
     train.set_defaults(run=run)
 
@@ -100,6 +102,10 @@ def run(args: argparse.Namespace) -> None:
     generator = _generator(model, args, settings, samples[0].image.shape[0])
     if accelerator.is_main_process:
         print(_expected_memory(model, settings, args, samples), file=sys.stderr)
+    if args.timing:
+        with tempfile.TemporaryDirectory() as folder:
+            _time(trainer.Trainer(model, generator, samples, checks, settings, Path(folder), accelerator))
+        return
     run = trainer.Trainer(model, generator, samples, checks, settings, out, accelerator)
     bar = _bar(accelerator, "steps", settings.steps, run.step)
     best = run.fit(bar)
@@ -107,6 +113,15 @@ def run(args: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         _finish(out, model, generator, best, settings, args, len(training))
     accelerator.wait_for_everyone()
+
+
+def _time(run: "Trainer") -> None:
+    from compressor.training.speed import step_times
+
+    found = step_times(run)
+    print(f"{found.steps_per_second:.2f} steps per second")
+    for part, share in found.shares.items():
+        print(f"{share:6.1%} {part}")
 
 
 def _require_matplotlib() -> None:
@@ -122,7 +137,7 @@ def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialog
     from compressor.data.benchmarks import get_benchmark
 
     bundled = args.data.startswith("scenes")
-    count = (1536 if bundled else 20_000) if args.dialogues is None else args.dialogues
+    count = (3072 if bundled else 20_000) if args.dialogues is None else args.dialogues
     turns = (8 if bundled else 3) if args.turns is None else args.turns
     if count < 1 or args.validation < 1:
         raise InvalidOptionError("Training needs at least one dialogue, and one for validation.")

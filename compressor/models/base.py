@@ -13,6 +13,27 @@ from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 
+def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
+    """Python integers, nested at will, as an int64 tensor, without waiting for a GPU's earlier work."""
+    made = torch.tensor(values, dtype=torch.long)
+    if device.type == "cuda":
+        made = made.pin_memory()  # from other memory, a copy is one that waits
+    return made.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Images made ready on the host for the encoder: resized, cut into what it sees at once, normalised.
+
+    Args:
+        pixels: of all views, image after image, (views, 3, H, W) on the CPU, in the model's dtype.
+        sizes: (W, H) of each image.
+    """
+
+    pixels: Tensor
+    sizes: list[tuple[int, int]]
+
+
 @dataclass(frozen=True)
 class Decoder:
     """The language model taken apart, so that the decoding loop needs nothing else of a model.
@@ -72,7 +93,6 @@ class VisionLanguageModel(ABC):
         """The tokens of one image, computed without a graph (but usable in one)."""
         return self.encode_batch([image], want)[0]
 
-    @abstractmethod
     def encode_batch(
         self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
     ) -> list[ImageTokens]:
@@ -85,6 +105,20 @@ class VisionLanguageModel(ABC):
             ImageError: the model cannot be shown such an image.
             ModelMismatchError: the model does not offer what is wanted.
         """
+        return self.encode_views(self.prepare(images), want)
+
+    @abstractmethod
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """The first half of `encode_batch`: all that is done on the host."""
+
+    def host_pixels(self, pixels: Tensor) -> Tensor:
+        """Pixels as `Views` holds them: in the model's dtype, in memory that a GPU can copy by itself."""
+        pixels = pixels.to(self.dtype)
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+    @abstractmethod
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+        """The second half of `encode_batch`: all that is done on the device."""
 
     @abstractmethod
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
@@ -111,11 +145,9 @@ class VisionLanguageModel(ABC):
 
     def embed_ids(self, ids: Sequence[int], reduced: Tensor) -> Tensor:
         """Embeddings (L, d) of ids, with the m reduced tokens (m, d) in the place of the image's id."""
-        table = self.decoder.embed
         ids = list(ids)
         if self.image_token_id not in ids:
-            return table(torch.tensor(ids, device=self.device))
+            return self.decoder.embed(on_device(ids, self.device))
         at = ids.index(self.image_token_id)
-        before = table(torch.tensor(ids[:at], dtype=torch.long, device=self.device))
-        after = table(torch.tensor(ids[at + 1 :], dtype=torch.long, device=self.device))
-        return torch.cat([before, reduced.to(before.device, before.dtype), after])
+        text = self.decoder.embed(on_device(ids[:at] + ids[at + 1 :], self.device))
+        return torch.cat([text[:at], reduced.to(text.device, text.dtype), text[at:]])

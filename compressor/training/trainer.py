@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.models.base import VisionLanguageModel
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 TERMS = ("prediction", "entropy", "collapse")
+# of a step, as a profiler sees them
+PARTS = ("read samples", "compressor forward", "student forward", "backward", "update")
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -65,13 +68,15 @@ def losses(
     Returns:
         "prediction", the mean over all response tokens; "entropy" and "collapse", the means over the images.
     """
-    images = [sample.image.float() for sample in samples]
-    weights = [generator(image[None], token_budget(len(image), rate))[0] for image in images]  # (m, n) each
-    reduced = [p @ image for p, image in zip(weights, images, strict=True)]
-    states = response_states(model, reduced, [sample.text for sample in samples], checkpointed)
-    teacher, student = (
-        model.decoder.head(torch.cat(part)).float() for part in ([s.teacher for s in samples], states)
-    )
+    with record_function(PARTS[1]):
+        images = [sample.image.float() for sample in samples]
+        weights = [generator(image[None], token_budget(len(image), rate))[0] for image in images]  # (m, n)
+        reduced = [p @ image for p, image in zip(weights, images, strict=True)]
+    with record_function(PARTS[2]):
+        states = response_states(model, reduced, [sample.text for sample in samples], checkpointed)
+        teacher, student = (
+            model.decoder.head(torch.cat(part)).float() for part in ([s.teacher for s in samples], states)
+        )
     return {
         "prediction": prediction_loss(teacher, student),
         "entropy": torch.stack([entropy_loss(p) for p in weights]).mean(),
@@ -146,9 +151,7 @@ class Trainer:
         """
         last = self.settings.steps
         while self.step < last:
-            line = self._update()
-            self.step += 1
-            self.log.write({"step": self.step, **line})
+            line = self.advance()
             if progress is not None:
                 progress.update(1)
                 progress.set_postfix(L_pred=line["prediction"], rate=line["rate"])
@@ -159,11 +162,18 @@ class Trainer:
         self.generator.load_state_dict(self.best.weights)
         return self.best
 
+    def advance(self) -> dict[str, float]:
+        """One step of the optimiser, written to the log: its rate, and the terms of its loss before it."""
+        line = self._update()
+        self.step += 1
+        self.log.write({"step": self.step, **line})
+        return line
+
     def _update(self) -> dict[str, float]:
-        """One step of the optimiser; the terms of its loss before it."""
         settings, world = self.settings, self.accelerator.num_processes
         rows, rate = drawn(self.step, len(self.samples), settings)
-        mine = [self.samples[row] for row in rows[self.accelerator.process_index :: world]]
+        with record_function(PARTS[0]):
+            mine = [self.samples[row] for row in rows[self.accelerator.process_index :: world]]
         device = self.model.device
         tokens = self._summed(torch.tensor(float(sum(len(sample.teacher) for sample in mine)), device=device))
         for group in self.optimizer.param_groups:
@@ -177,12 +187,15 @@ class Trainer:
             share = sum(len(sample.teacher) for sample in part) / float(tokens)
             shares = torch.tensor([share, *[len(part) / settings.batch] * 2], device=device)
             values = torch.stack([terms[name] for name in TERMS]) * shares
-            (values * values.new_tensor([1.0, settings.entropy, settings.collapse])).sum().backward()
+            loss = (values * values.new_tensor([1.0, settings.entropy, settings.collapse])).sum()
+            with record_function(PARTS[3]):
+                loss.backward()
             summed += values.detach()
-        for parameter in self.parameters:
-            parameter.grad = self._summed(parameter.grad)
-        norm = self._clip()
-        self.optimizer.step()
+        with record_function(PARTS[4]):
+            for parameter in self.parameters:
+                parameter.grad = self._summed(parameter.grad)
+            norm = self._clip()
+            self.optimizer.step()
         found = dict(zip(TERMS, self._summed(summed).tolist(), strict=True))
         if not np.isfinite([*found.values(), norm]).all():
             raise DivergedError(
