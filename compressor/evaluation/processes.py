@@ -1,4 +1,8 @@
-"""The processes that `accelerate launch` started, of which each answers its share."""
+"""The processes of one launch, of which each answers its share.
+
+`accelerate launch --multi_gpu --num_processes N -m compressor evaluate ...` starts them, without a GPU too;
+without `--multi_gpu` accelerate starts a single one where it finds no GPUs.
+"""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING

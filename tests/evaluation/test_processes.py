@@ -13,7 +13,7 @@ import pytest
 from compressor.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = ["compressor", "evaluate", "--methods", "none,random", "--rates", "0.9,0.95", "--dialogues", "24"]
+COMMAND = ["compressor", "evaluate", "--methods", "none,random", "--rates", "0.9,0.95", "--dialogues", "12"]
 COMMAND += ["--batch", "2"]
 TWO = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "-m"]  # by gloo without a GPU
 
@@ -53,11 +53,11 @@ def test_a_killed_run_goes_on_where_it_was(expected, tmp_path) -> None:
     running.send_signal(signal.SIGKILL)
     running.communicate()
     before = answers.read_bytes()
-    assert before.count(b"\n") < 3 * 24
+    assert before.count(b"\n") < 3 * 12
     answers.write_bytes(before + b'{"setting": "none 0.0", "dialog')  # as if cut while it wrote
     assert results(tmp_path / "results.json", ["--out", str(out)]) == expected
     assert answers.read_bytes().startswith(before)
-    assert answers.read_bytes().count(b"\n") == 3 * 24
+    assert answers.read_bytes().count(b"\n") == 3 * 12
 
 
 def test_two_processes_share_a_run_and_finish_that_of_one(expected, tmp_path) -> None:
@@ -67,7 +67,7 @@ def test_two_processes_share_a_run_and_finish_that_of_one(expected, tmp_path) ->
     assert launched.returncode == 0, errors
     assert read(path) == expected
     shares = [(out / f"answers-{process}.jsonl").read_text().splitlines() for process in (0, 1)]
-    assert [len(share) for share in shares] == [36, 36]
+    assert [len(share) for share in shares] == [18, 18]
     (out / "answers-1.jsonl").write_text("\n".join(shares[1][:5]) + "\n")
     assert results(path, ["--out", str(out)]) == expected  # one process does what is left of two
-    assert len((out / "answers-0.jsonl").read_text().splitlines()) == 3 * 24 - 5
+    assert len((out / "answers-0.jsonl").read_text().splitlines()) == 3 * 12 - 5
