@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from compressor.models.base import Decoder
+from compressor.models.base import Decoder, PromptEmbeddings
 
 
 @dataclass
@@ -180,19 +181,25 @@ class Request:
         self.pending = self.logits = None
 
 
-def prefill(decoder: Decoder, requests: Sequence[Request], embeds: Sequence[Tensor]) -> list[int]:
+def prefill(
+    decoder: Decoder, requests: Sequence[Request], prompts: Sequence[PromptEmbeddings | Tensor]
+) -> list[int]:
     """Read new embeddings after what each request has in its cache, and choose the next id of each.
 
     Args:
         decoder: of the model.
         requests: any number, new or with caches of different lengths.
-        embeds: per request (L, d), L >= 1; in a later turn they begin with the pending id's.
+        prompts: per request, L >= 1 tokens; in a later turn they begin with the pending id's. A plain tensor
+            (L, d) is text.
     Returns:
         the next id of each request, also its `pending`.
     """
-    lengths = [len(each) for each in embeds]
-    padded = torch.nn.utils.rnn.pad_sequence(list(embeds), batch_first=True)  # (B, L, d)
-    return _forward(decoder, requests, padded, lengths)
+    prompts = [PromptEmbeddings.text(each) if isinstance(each, Tensor) else each for each in prompts]
+    embeds = pad_sequence([each.embeddings for each in prompts], batch_first=True)  # (B, L, d)
+    image_mask = pad_sequence([each.image_mask for each in prompts], batch_first=True)  # (B, L)
+    if not (decoder.takes_image_mask and bool(image_mask.any())):
+        image_mask = None  # text only: spares the layers the work, as every step does
+    return _forward(decoder, requests, embeds, [len(each) for each in prompts], image_mask)
 
 
 def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
@@ -206,23 +213,42 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
-def hidden_states(decoder: Decoder, embeds: Tensor) -> Tensor:
+def hidden_states(decoder: Decoder, embeds: Tensor, image_mask: Tensor | None = None) -> Tensor:
     """One causal pass over whole sequences without a cache, with a graph where the input has one.
 
     Args:
         decoder: of the model.
         embeds: (B, L, d), padded at the end.
+        image_mask: (B, L) booleans, True for the tokens of an image; None where there is none.
     Returns:
         (B, L, d) after the final norm.
     """
     positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[:2])
     rotary, x = decoder.rotary(embeds, position_ids=positions), embeds
     for layer in decoder.layers:
-        x = layer(x, attention_mask=None, position_embeddings=rotary, position_ids=positions)
+        x = layer(
+            x,
+            attention_mask=None,
+            position_embeddings=rotary,
+            position_ids=positions,
+            **_image_argument(decoder, image_mask),
+        )
     return decoder.norm(x)
 
 
-def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: list[int]) -> list[int]:
+def _image_argument(decoder: Decoder, image_mask: Tensor | None) -> dict[str, Tensor]:
+    """The argument of a layer call that says which tokens show an image, for the decoders that want it."""
+    wanted = decoder.takes_image_mask and image_mask is not None
+    return {"image_mask": image_mask} if wanted else {}
+
+
+def _forward(
+    decoder: Decoder,
+    requests: Sequence[Request],
+    x: Tensor,
+    lengths: list[int],
+    image_mask: Tensor | None = None,
+) -> list[int]:
     cache = _shared(requests, len(decoder.layers))
     cache.incoming = lengths
     starts = torch.tensor([request.position for request in requests], device=x.device)
@@ -232,7 +258,9 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
     mask, mask_lengths = None, None
     for index, layer in enumerate(decoder.layers):
         if index in {pruning.layer for pruning in prunings if pruning}:
-            x, positions, cache.incoming = _prune(x, positions, cache.incoming, prunings, index)
+            kept = _kept_rows(cache.incoming, prunings, index, x.device)
+            x, positions, image_mask = (_take(each, kept) for each in (x, positions, image_mask))
+            cache.incoming = [len(rows) for rows in kept]
             rotary, mask_lengths = decoder.rotary(x, position_ids=positions), None
         if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
             mask_lengths = cache.lengths[index]
@@ -245,6 +273,7 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
             position_ids=positions,
             cache=cache,
             use_cache=True,
+            **_image_argument(decoder, image_mask),
         )
         for row, pruning in enumerate(prunings):
             if pruning and pruning.layer == index + 1 and pruning.kept is None:
@@ -282,22 +311,24 @@ def _attention(
     return (q.float() @ keys.float().mT)[:, 0].softmax(-1)
 
 
-def _prune(
-    x: Tensor, positions: Tensor, lengths: list[int], prunings: Sequence[Pruning | None], layer: int
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Hidden states (B, L', d), positions (B, L') and lengths after the prunings that act at this layer."""
+def _kept_rows(
+    lengths: Sequence[int], prunings: Sequence[Pruning | None], layer: int, device: torch.device
+) -> list[Tensor]:
+    """Which tokens of each sequence go on after the prunings that act at this layer."""
     kept = []
     for pruning, length in zip(prunings, lengths, strict=True):
-        rows = torch.arange(length, device=x.device)
+        rows = torch.arange(length, device=device)
         if pruning and pruning.layer == layer:  # in a first prefill rows and positions are the same
-            rows = torch.cat([pruning.kept.to(x.device), rows[pruning.query + 1 :]])
+            rows = torch.cat([pruning.kept.to(device), rows[pruning.query + 1 :]])
         kept.append(rows)
-    pad = torch.nn.utils.rnn.pad_sequence
-    return (
-        pad([states[rows] for states, rows in zip(x, kept, strict=True)], batch_first=True),
-        pad([places[rows] for places, rows in zip(positions, kept, strict=True)], batch_first=True),
-        [len(rows) for rows in kept],
-    )
+    return kept
+
+
+def _take(values: Tensor | None, kept: Sequence[Tensor]) -> Tensor | None:
+    """Of something per token, (B, L, ...), what the kept rows of each sequence hold: (B, L', ...)."""
+    if values is None:
+        return None
+    return pad_sequence([each[rows] for each, rows in zip(values, kept, strict=True)], batch_first=True)
 
 
 def _shared(requests: Sequence[Request], layers: int) -> Cache:

@@ -3,11 +3,12 @@
 Rectangles are (x0, y0, x1, y1) in pixels of the uploaded image, the origin at its top left.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compressor.errors import ModelMismatchError
+from compressor.errors import InvalidOptionError, ModelMismatchError
 
 PATCH, ROW_SEPARATOR, PART_SEPARATOR, CLASS = 0, 1, 2, 3
 
@@ -128,3 +129,68 @@ def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     empty = (clipped[:, 2] - clipped[:, 0] <= 0) | (clipped[:, 3] - clipped[:, 1] <= 0)
     clipped[empty] = np.nan
     return clipped
+
+
+def xcomposer_canvas(
+    size: tuple[int, int], hd_num: int = 24, *, image_size: int = 560
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How InternLM-XComposer-2.5 scales an image before it cuts it into tiles.
+
+    The longer edge becomes a whole number of tiles, no more than hold its pixels; the other edge keeps the
+    proportions and is padded to whole tiles, below a landscape picture and to the right of a portrait one.
+
+    Args:
+        size: (W, H) of the image in pixels.
+        hd_num: tiles at most, at least 1.
+        image_size: edge of a tile in pixels of the canvas.
+    Returns:
+        (W, H) of the scaled image in pixels of the canvas; (rows, columns) of tiles.
+    Raises:
+        InvalidOptionError: there is no room for a tile.
+    Source: `Image_transform` of the published model.
+    """
+    if hd_num < 1:
+        raise InvalidOptionError(f"An image is cut into at least one tile, not {hd_num}.")
+    long, short = max(size), min(size)
+    ratio, tiles = long / short, 1
+    while tiles * image_size < long and (tiles + 1) * math.ceil((tiles + 1) / ratio) <= hd_num:
+        tiles += 1
+    scaled_long = image_size * tiles
+    scaled_short = max(1, int(scaled_long / ratio))  # an endless strip keeps one row of pixels
+    across = math.ceil(scaled_short / image_size)
+    if size[0] < size[1]:
+        return (scaled_short, scaled_long), (tiles, across)
+    return (scaled_long, scaled_short), (across, tiles)
+
+
+def xcomposer_layout(
+    size: tuple[int, int], hd_num: int = 24, *, image_size: int = 560, patch_size: int = 14
+) -> TokenLayout:
+    """Layout of InternLM-XComposer-2.5: the whole canvas as one view, a separator, its tiles as one grid.
+
+    A token is a block of 2 x 2 patches. Every row of either grid ends with a separator.
+
+    Args:
+        size: (W, H) of the image in pixels.
+        hd_num: tiles at most.
+        image_size, patch_size: edge of a tile and of a patch in pixels of the canvas.
+    Raises:
+        InvalidOptionError: as `xcomposer_canvas` does.
+    """
+    scaled, (rows, columns) = xcomposer_canvas(size, hd_num, image_size=image_size)
+    side = image_size // (2 * patch_size)  # tokens along a tile
+    width = columns * image_size * size[0] / scaled[0]  # of the canvas, in pixels of the image
+    height = rows * image_size * size[1] / scaled[1]
+    whole = TokenGrid(0, side, side, side + 1)
+    tiles = TokenGrid(side * (side + 1) + 1, side * rows, side * columns, side * columns + 1)
+    n = tiles.start + tiles.rows * tiles.stride
+    boxes, kinds = np.full((n, 4), np.nan), np.full(n, ROW_SEPARATOR, dtype=np.int64)
+    kinds[tiles.start - 1] = PART_SEPARATOR
+    for grid in (whole, tiles):
+        cells = grid.indices()
+        x = np.arange(grid.columns + 1) * width / grid.columns
+        y = np.arange(grid.rows + 1) * height / grid.rows
+        boxes[cells, 0], boxes[cells, 2] = x[:-1], x[1:]
+        boxes[cells, 1], boxes[cells, 3] = y[:-1, None], y[1:, None]
+        kinds[cells] = PATCH
+    return TokenLayout(clip_boxes(boxes, size), kinds, tuple(size), (whole, tiles))

@@ -1,13 +1,15 @@
 """Predicted patches against what the real processor shows the model."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compressor.errors import ModelMismatchError
-from compressor.geometry import TokenLayout, llava_layout
+from compressor.errors import InvalidOptionError, ModelMismatchError
+from compressor.geometry import TokenLayout, llava_layout, xcomposer_canvas, xcomposer_layout
 
 
 def colour_probe(width, height):
@@ -65,3 +67,42 @@ def test_layouts_compare_by_value_and_refuse_nonsense():
     assert llava_layout((640, 480)) == llava_layout((640, 480)) != llava_layout((480, 640))
     with pytest.raises(ModelMismatchError):
         TokenLayout(np.zeros((3, 4)), np.zeros(2), (1, 1), ())
+
+
+PUBLISHED = np.load(Path(__file__).parent / "fixtures" / "geometry.npz")
+SIZES = [tuple(int(edge) for edge in size) for size in PUBLISHED["sizes_wh"]]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("hd_num", [24, 4])
+def test_layout_of_xcomposer_agrees_with_the_published_models(size, hd_num):
+    known = {
+        field: PUBLISHED[f"xcomposer25_hd{hd_num}.{size[0]}x{size[1]}.{field}"]
+        for field in ("n", "grid_rc", "index", "kind", "rect")
+    }
+    layout = xcomposer_layout(size, hd_num)
+    assert len(layout) == known["n"] and layout.size == size
+    whole, tiles = layout.grids
+    assert (whole.rows, whole.columns) == (20, 20) and (tiles.rows, tiles.columns) == tuple(known["grid_rc"])
+    np.testing.assert_array_equal(layout.kinds[known["index"]], known["kind"])
+    np.testing.assert_allclose(layout.boxes[known["index"]], known["rect"], atol=1e-6, rtol=0)
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 30))
+def test_both_grids_of_xcomposer_tile_the_image(width, height, hd_num):
+    layout = xcomposer_layout((width, height), hd_num)
+    _, (rows, columns) = xcomposer_canvas((width, height), hd_num)
+    assert len(layout) == (rows * columns + 1) * 400 + 1 + (rows + 1) * 20 and rows * columns <= hd_num
+    patches = np.concatenate([grid.indices().reshape(-1) for grid in layout.grids])
+    assert (np.sort(patches) == np.flatnonzero(layout.kinds == 0)).all()
+    for grid in layout.grids:
+        boxes = layout.boxes[grid.indices().reshape(-1)]
+        areas = np.nan_to_num((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+        np.testing.assert_allclose(areas.sum(), width * height, rtol=1e-9)
+
+
+def test_xcomposer_keeps_a_row_of_an_endless_strip_and_refuses_no_tiles():
+    assert xcomposer_canvas((50_000, 1)) == ((13440, 1), (1, 24))
+    assert xcomposer_canvas((1, 50_000)) == ((1, 13440), (24, 1))
+    with pytest.raises(InvalidOptionError):
+        xcomposer_layout((640, 480), 0)

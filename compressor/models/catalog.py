@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -12,7 +13,11 @@ from compressor.models.base import VisionLanguageModel
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 FAMILIES = {"llava": "LLaVA-1.5", "llava_next": "LLaVA-NeXT", "internlm2": "InternLM-XComposer-2.5"}
-SUPPORTED = ("llava",)
+# module and loader per family, imported when a model is loaded: transformers takes seconds to import
+LOADERS = {
+    "llava": ("compressor.models.llava", "Llava"),
+    "internlm2": ("compressor.models.xcomposer", "load"),
+}
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def load_model(
     if not card.repository:
         return _load_directory(MODELS / card.name, card.name, device, dtype, known=True)
     _require_memory(card, device, dtype)
-    return _load(card.repository, card.name, device, dtype)
+    return _load(card.family, card.repository, card.name, device, dtype)
 
 
 def _load_directory(
@@ -164,22 +169,22 @@ def _load_directory(
             f"The config.json in {name!r} cannot be read; is it a checkpoint?"
         ) from error
     _require_family(family, name)
-    return _load(directory, name, device, dtype)
+    return _load(family, directory, name, device, dtype)
 
 
-def _load(source: str | Path, name: str, device: torch.device, dtype: torch.dtype) -> VisionLanguageModel:
-    from compressor.models.llava import (
-        Llava,
-    )  # transformers takes seconds to import: only when a model is loaded
-
+def _load(
+    family: str, source: str | Path, name: str, device: torch.device, dtype: torch.dtype
+) -> VisionLanguageModel:
+    module, loader = LOADERS[family]
     try:
-        return Llava(source, name=name, device=device, dtype=dtype)
+        return getattr(import_module(module), loader)(source, name=name, device=device, dtype=dtype)
     except ModelError:
         raise
     except (OSError, ValueError, ImportError) as error:
         place = "the network or the disk" if isinstance(source, str) else "the directory"
         raise ModelUnavailableError(
-            f"The model {name!r} could not be loaded; check that {place} holds a complete LLaVA checkpoint."
+            f"The model {name!r} could not be loaded; "
+            f"check that {place} holds a complete {FAMILIES[family]} checkpoint."
         ) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailableError(
@@ -188,10 +193,10 @@ def _load(source: str | Path, name: str, device: torch.device, dtype: torch.dtyp
 
 
 def _require_family(family: str, title: str) -> None:
-    if family not in SUPPORTED:
-        known = FAMILIES.get(family, family)
+    if family not in LOADERS:
+        known, offered = FAMILIES.get(family, family), " or ".join(FAMILIES[each] for each in LOADERS)
         raise ModelUnavailableError(
-            f"{title} is of the {known} family, which is not supported yet; choose a LLaVA-1.5 model."
+            f"{title} is of the {known} family, which is not supported yet; choose a {offered} model."
         )
 
 

@@ -1,0 +1,206 @@
+"""InternLM-XComposer-2.5: a whole view and tiles of 560 px, CLIP, and a Llama with partial LoRA on image tokens.
+
+A video is shown as one picture composed of its frames, so it is an image like any other here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from compressor.errors import ModelMismatchError, ModelUnavailableError
+from compressor.geometry import xcomposer_layout
+from compressor.models.base import VisionLanguageModel
+from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
+from compressor.models.llama import llama_decoder
+from compressor.models.xcomposer_checkpoint import CheckpointFiles, assign
+from compressor.models.xcomposer_image import views
+from compressor.models.xcomposer_network import XComposerNetwork
+from compressor.projection import Projection
+from compressor.tokens import ImageTokens
+
+FILES = ("config.json", "tokenizer.model", "*.safetensors", "*.bin", "*.index.json")
+
+
+class XComposer(VisionLanguageModel):
+    """InternLM-XComposer-2.5.
+
+    Args:
+        network: with its weights.
+        name: under which it is known.
+        context_length: tokens it can read.
+        tokenizer: None where only ids and image tokens are to be read.
+        hd_num: tiles that an image is cut into at most.
+    """
+
+    def __init__(
+        self,
+        network: XComposerNetwork,
+        *,
+        name: str,
+        context_length: int,
+        tokenizer: InternLM2Tokenizer | None = None,
+        hd_num: int = 24,
+    ) -> None:
+        self.hf, self.name, self.context_length, self.hd_num = network, name, context_length, hd_num
+        self._tokenizer = tokenizer
+        self.width = network.language.config.hidden_size
+        self.image_size = network.tower.config.image_size
+        self.image_token_id = -1  # no id of the vocabulary: an image has no token of its own
+        self.decoder = replace(llama_decoder(network.language, network.lm_head), takes_image_mask=True)
+
+    @property
+    def tokenizer(self) -> InternLM2Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            ModelUnavailableError: the model was built without one.
+        """
+        if self._tokenizer is None:
+            raise ModelUnavailableError(
+                "This model was built without a tokenizer: load it from a checkpoint's directory to chat."
+            )
+        return self._tokenizer
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a turn."""
+        return self.tokenizer.turn_end_id
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The end of a turn and the end of the text."""
+        return frozenset({self.tokenizer.turn_end_id, self.tokenizer.eos_token_id})
+
+    @torch.no_grad()
+    def embed_image(self, image: Image.Image, hd_num: int = 24) -> Tensor:
+        """The image tokens that the language model reads, separators included: (n, d).
+
+        Args:
+            image: in any mode and size.
+            hd_num: tiles that it is cut into at most.
+        Raises:
+            InvalidOptionError: there is no room for a tile.
+        """
+        return self.hf.vision_proj(self._features(image, hd_num))
+
+    def _features(self, image: Image.Image, hd_num: int) -> Tensor:
+        shown, tiles = views(image, hd_num, self.image_size)
+        return self.hf.features(shown.to(self.device, self.dtype), tiles)
+
+    def logits(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Logits (L, vocabulary) of one causal pass over text and image tokens in a row.
+
+        Args:
+            pieces: ids (k,) or image tokens (k, d), compressed or not.
+        """
+        prompt = self.embed_pieces(pieces)
+        states = self.hf.language(
+            inputs_embeds=prompt.embeddings[None], image_mask=prompt.image_mask[None], use_cache=False
+        )
+        return self.hf.lm_head(states.last_hidden_state[0])
+
+    @torch.no_grad()
+    def encode_batch(
+        self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
+        """See the base class; `features` are what the projector reads, four patches and separators.
+
+        Each image is a batch of up to 25 views already, so they go through the encoder one by one.
+        """
+        if want - {"features"}:
+            raise ModelMismatchError(_NO_VISION_STAGE)
+        found = []
+        for image in images:
+            features = self._features(image, self.hd_num)
+            tower = self.hf.tower.config
+            layout = xcomposer_layout(
+                image.size, self.hd_num, image_size=tower.image_size, patch_size=tower.patch_size
+            )
+            found.append(ImageTokens(features, self.hf.vision_proj(features), layout))
+        return found
+
+    def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
+        """See the base class.
+
+        Raises:
+            ModelMismatchError: P acts before the projector, which reads whole blocks of 2 x 2 patches.
+        """
+        if projection.stage == "vision" and not projection.is_identity:
+            raise ModelMismatchError(_NO_VISION_STAGE)
+        return tokens.embeddings if projection.stage == "decoder" else projection.apply(tokens.embeddings)
+
+    def prompt_ids(self, question: str, first: bool) -> list[int]:
+        """The chat format of InternLM2: the image follows the begin token, before the first turn."""
+        tokenizer = self.tokenizer
+        start = [tokenizer.bos_token_id, self.image_token_id] if first else tokenizer.encode("\n")
+        asked = [tokenizer.turn_begin_id, *tokenizer.encode(f"user\n{question}"), tokenizer.turn_end_id]
+        answer = [*tokenizer.encode("\n"), tokenizer.turn_begin_id, *tokenizer.encode("assistant\n")]
+        return [*start, *asked, *answer]
+
+    def unknown_words(self, text: str) -> list[str]:
+        """See the base class; empty for tokenizers that fall back to bytes."""
+        unknown = self.tokenizer.unk_token_id
+        words = [word for word in text.split() if unknown in self.tokenizer.encode(word)]
+        return list(dict.fromkeys(words))
+
+
+_NO_VISION_STAGE = (
+    "This model's projector reads blocks of 2 x 2 patches, so methods that act inside the vision encoder do not "
+    "serve it; choose one that acts after it, such as spatial, divprune or metacompress."
+)
+
+
+def from_checkpoint(
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    name: str = "xcomposer-2.5-7b",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    tokenizer: InternLM2Tokenizer | None = None,
+) -> XComposer:
+    """A model from the content of a checkpoint, for inference.
+
+    Args:
+        config: of its config.json.
+        tensors: under the checkpoint's own names; each is read when its turn comes.
+        name: under which the model is known.
+        device, dtype: where and how to compute.
+        tokenizer: for chats.
+    Raises:
+        ModelMismatchError: config and tensors are not those of this family.
+    """
+    network = XComposerNetwork(config, torch.device(device))
+    assign(network, tensors, dtype)
+    return XComposer(
+        network.eval().requires_grad_(False),
+        name=name,
+        context_length=config["max_position_embeddings"],
+        tokenizer=tokenizer,
+    )
+
+
+def load(source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype) -> XComposer:
+    """Load a checkpoint; no code of its repository is executed.
+
+    Args:
+        source: a local directory or a Hub repository.
+        name, device, dtype: as of `from_checkpoint`.
+    Raises:
+        ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
+        OSError, ValueError: as `snapshot_download` does.
+    """
+    if isinstance(source, str):
+        from huggingface_hub import snapshot_download
+
+        source = Path(snapshot_download(source, allow_patterns=list(FILES)))
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    tokenizer = InternLM2Tokenizer(source / "tokenizer.model")
+    files = CheckpointFiles(source)
+    return from_checkpoint(config, files, name=name, device=device, dtype=dtype, tokenizer=tokenizer)
