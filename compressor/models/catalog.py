@@ -12,11 +12,20 @@ from compressor.errors import ModelError, ModelUnavailableError, UnknownModelErr
 from compressor.models.base import VisionLanguageModel
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
-FAMILIES = {"llava": "LLaVA-1.5", "llava_next": "LLaVA-NeXT", "internlm2": "InternLM-XComposer-2.5"}
-# module and loader per family, imported when a model is loaded: transformers takes seconds to import
-LOADERS = {
-    "llava": ("compressor.models.llava", "Llava"),
-    "internlm2": ("compressor.models.xcomposer", "load"),
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one kind: `home` is "module:loader" beside this one, empty if it is not supported yet."""
+
+    title: str
+    home: str = ""
+
+
+FAMILIES = {
+    "llava": Family("LLaVA-1.5", "llava:Llava"),
+    "llava_next": Family("LLaVA-NeXT"),
+    "internlm2": Family("InternLM-XComposer-2.5", "xcomposer:load"),
 }
 
 
@@ -175,16 +184,18 @@ def _load_directory(
 def _load(
     family: str, source: str | Path, name: str, device: torch.device, dtype: torch.dtype
 ) -> VisionLanguageModel:
-    module, loader = LOADERS[family]
+    module, _, attribute = FAMILIES[family].home.partition(":")
+    # transformers takes seconds to import: only when a model is loaded
+    model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
     try:
-        return getattr(import_module(module), loader)(source, name=name, device=device, dtype=dtype)
+        return model_class(source, name=name, device=device, dtype=dtype)
     except ModelError:
         raise
     except (OSError, ValueError, ImportError) as error:
         place = "the network or the disk" if isinstance(source, str) else "the directory"
         raise ModelUnavailableError(
             f"The model {name!r} could not be loaded; "
-            f"check that {place} holds a complete {FAMILIES[family]} checkpoint."
+            f"check that {place} holds a complete {FAMILIES[family].title} checkpoint."
         ) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailableError(
@@ -193,11 +204,13 @@ def _load(
 
 
 def _require_family(family: str, title: str) -> None:
-    if family not in LOADERS:
-        known, offered = FAMILIES.get(family, family), " or ".join(FAMILIES[each] for each in LOADERS)
-        raise ModelUnavailableError(
-            f"{title} is of the {known} family, which is not supported yet; choose a {offered} model."
-        )
+    if family in FAMILIES and FAMILIES[family].home:
+        return
+    known = FAMILIES[family].title if family in FAMILIES else family
+    supported = " or ".join(each.title for each in FAMILIES.values() if each.home)
+    raise ModelUnavailableError(
+        f"{title} is of the {known} family, which is not supported yet; choose a {supported} model."
+    )
 
 
 def _require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:

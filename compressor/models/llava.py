@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -53,7 +55,6 @@ class Llava(VisionLanguageModel):
             )
         self.width = config.text_config.hidden_size
         self.context_length = config.text_config.max_position_embeddings
-        self.image_size = config.vision_config.image_size
         self.image_token_id = config.image_token_id
         self.eos_id = self.tokenizer.eos_token_id
         self.decoder = llama_decoder(language, self.hf.lm_head)
@@ -67,6 +68,15 @@ class Llava(VisionLanguageModel):
             heads=self.hf.config.vision_config.num_attention_heads,
             has_cls=hasattr(tower.embeddings, "class_embedding"),
         )
+
+    @cached_property
+    def token_norm(self) -> float:
+        """Root mean square of the token norms of a fixed picture with colour gradients and coarse blocks."""
+        size = self.hf.config.vision_config.image_size
+        y, x = np.mgrid[0:size, 0:size] / size
+        blocks = ((x * 8).astype(int) + (y * 8).astype(int)) % 2
+        picture = Image.fromarray((np.stack([x, y, blocks], axis=-1) * 255).astype(np.uint8))
+        return float(self.encode(picture).embeddings.float().pow(2).sum(-1).mean().sqrt())
 
     def encode_batch(
         self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()

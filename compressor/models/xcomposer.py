@@ -1,4 +1,4 @@
-"""InternLM-XComposer-2.5: a whole view and tiles of 560 px, CLIP, and a Llama with partial LoRA on image tokens.
+"""InternLM-XComposer-2.5: a whole view and tiles of 560 px, CLIP, and a Llama with partial LoRA.
 
 A video is shown as one picture composed of its frames, so it is an image like any other here.
 """
@@ -18,13 +18,11 @@ from compressor.geometry import xcomposer_layout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
-from compressor.models.xcomposer_checkpoint import CheckpointFiles, assign
+from compressor.models.xcomposer_checkpoint import FILES, CheckpointFiles, assign
 from compressor.models.xcomposer_image import views
 from compressor.models.xcomposer_network import XComposerNetwork
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
-
-FILES = ("config.json", "tokenizer.model", "*.safetensors", "*.bin", "*.index.json")
 
 
 class XComposer(VisionLanguageModel):
@@ -151,8 +149,8 @@ class XComposer(VisionLanguageModel):
 
 
 _NO_VISION_STAGE = (
-    "This model's projector reads blocks of 2 x 2 patches, so methods that act inside the vision encoder do not "
-    "serve it; choose one that acts after it, such as spatial, divprune or metacompress."
+    "This model's projector reads blocks of 2 x 2 patches, so a method that acts before it does not serve; "
+    "choose one that acts behind it, such as spatial, divprune or metacompress."
 )
 
 

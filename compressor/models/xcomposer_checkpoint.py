@@ -1,4 +1,4 @@
-"""The checkpoint of InternLM-XComposer-2.5: its files, its names, and how it becomes the weights of our modules."""
+"""The checkpoint of InternLM-XComposer-2.5: its files, its names, and how our modules get their weights."""
 
 import json
 import re
@@ -36,6 +36,7 @@ FORMATS = (
     ("model.safetensors.index.json", "model*.safetensors"),
     ("pytorch_model.bin.index.json", "pytorch_model*.bin"),
 )
+FILES = ("config.json", "tokenizer.model", *(name for names in FORMATS for name in names))
 
 
 class CheckpointFiles(Mapping[str, Tensor]):

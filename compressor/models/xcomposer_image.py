@@ -1,4 +1,4 @@
-"""What InternLM-XComposer-2.5 does with a picture before and after its vision encoder: Pillow and torch only."""
+"""What InternLM-XComposer-2.5 does with a picture before its encoder, and with the patches after it."""
 
 import numpy as np
 import torch
@@ -63,9 +63,8 @@ def arrange(merged: Tensor, tiles: tuple[int, int], row_end: Tensor, part_end: T
     Returns:
         (n, c).
     """
-    grid = (
-        merged[1:].unflatten(0, tiles).transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    )  # (rows s, columns s, c)
+    grid = merged[1:].unflatten(0, tiles)  # (rows, columns, s, s, c)
+    grid = grid.transpose(1, 2).flatten(2, 3).flatten(0, 1)  # (rows * s, columns * s, c)
     ends = row_end.view(1, 1, -1)
     whole, local = (
         torch.cat([part, ends.expand(len(part), -1, -1)], dim=1).flatten(0, 1) for part in (merged[0], grid)

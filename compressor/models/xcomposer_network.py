@@ -11,6 +11,16 @@ from compressor.errors import ModelMismatchError
 from compressor.models.partial_lora import partial_lora_llama
 from compressor.models.xcomposer_image import arrange, merge_patches
 
+NEEDED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
 RANK = 256  # of the published model, whose code states it but whose config does not
 TOWER = {  # CLIP ViT-L/14 at 560 px, likewise
     "hidden_size": 1024,
@@ -39,18 +49,13 @@ def language_config(config: dict[str, Any]) -> LlamaConfig:
             f"This checkpoint scales its positions by {kind!r}, which is not supported; "
             "use the published InternLM-XComposer-2.5."
         )
-    needed = (
-        "vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads "
-        "max_position_embeddings rms_norm_eps rope_theta"
-    ).split()
-    missing = [name for name in needed if name not in config]
+    missing = [name for name in (*NEEDED, "rope_theta") if name not in config]
     if missing:
         raise ModelMismatchError(
             f"The config of this checkpoint lacks {', '.join(missing)}; is it InternLM-XComposer-2.5?"
         )
-    values = {name: config[name] for name in needed if name != "rope_theta"}
     return LlamaConfig(
-        **values,
+        **{name: config[name] for name in NEEDED},
         head_dim=config.get("head_dim"),
         hidden_act=config.get("hidden_act", "silu"),
         rope_parameters={"rope_type": "default", "rope_theta": config["rope_theta"]},
