@@ -4,11 +4,12 @@ Rectangles are (x0, y0, x1, y1) in pixels of the uploaded image, the origin at i
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compressor.errors import InvalidOptionError, ModelMismatchError
+from compressor.errors import ImageError, InvalidOptionError, ModelMismatchError
 
 PATCH, ROW_SEPARATOR, PART_SEPARATOR, CLASS = 0, 1, 2, 3
 
@@ -71,6 +72,19 @@ class TokenLayout:
             grids=tuple(replace(grid, start=grid.start + 1) for grid in self.grids),
         )
 
+    def without_separators(self) -> "TokenLayout":
+        """The patches alone, in the same order."""
+        patch = self.kinds == PATCH
+        place = np.cumsum(patch) - 1
+        return TokenLayout(
+            boxes=self.boxes[patch],
+            kinds=self.kinds[patch],
+            size=self.size,
+            grids=tuple(
+                replace(grid, start=int(place[grid.start]), stride=grid.columns) for grid in self.grids
+            ),
+        )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TokenLayout):
             return NotImplemented
@@ -82,6 +96,21 @@ class TokenLayout:
         )
 
     __hash__ = None  # arrays inside: compared, never a key
+
+
+def join_layouts(layouts: Sequence[TokenLayout]) -> TokenLayout:
+    """One layout of the tokens of several views of an image, view after view."""
+    starts = np.cumsum([0, *(len(layout) for layout in layouts)])
+    return TokenLayout(
+        boxes=np.vstack([layout.boxes for layout in layouts]),
+        kinds=np.concatenate([layout.kinds for layout in layouts]),
+        size=layouts[0].size,
+        grids=tuple(
+            replace(grid, start=grid.start + int(start))
+            for layout, start in zip(layouts, starts, strict=False)
+            for grid in layout.grids
+        ),
+    )
 
 
 def llava_layout(
@@ -111,15 +140,7 @@ def llava_layout(
         longest = max(width, height)
         x = edges * longest / image_size - (longest - width) // 2
         y = edges * longest / image_size - (longest - height) // 2
-    boxes = np.empty((side, side, 4))
-    boxes[..., 0], boxes[..., 2] = x[None, :-1], x[None, 1:]
-    boxes[..., 1], boxes[..., 3] = y[:-1, None], y[1:, None]
-    return TokenLayout(
-        boxes=clip_boxes(boxes.reshape(-1, 4), size),
-        kinds=np.full(side * side, PATCH, dtype=np.int64),
-        size=(width, height),
-        grids=(TokenGrid(start=0, rows=side, columns=side, stride=side),),
-    )
+    return _patch_grid(x, y, size)
 
 
 def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -129,6 +150,149 @@ def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     empty = (clipped[:, 2] - clipped[:, 0] <= 0) | (clipped[:, 3] - clipped[:, 1] <= 0)
     clipped[empty] = np.nan
     return clipped
+
+
+def _patch_grid(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> TokenLayout:
+    """A grid of patches in raster order, from its edges x (columns + 1,) and y (rows + 1,) in pixels."""
+    rows, columns = len(y) - 1, len(x) - 1
+    boxes = np.empty((rows, columns, 4))
+    boxes[..., 0], boxes[..., 2] = x[None, :-1], x[None, 1:]
+    boxes[..., 1], boxes[..., 3] = y[:-1, None], y[1:, None]
+    return TokenLayout(
+        boxes=clip_boxes(boxes.reshape(-1, 4), size),
+        kinds=np.full(rows * columns, PATCH, dtype=np.int64),
+        size=(size[0], size[1]),
+        grids=(TokenGrid(start=0, rows=rows, columns=columns, stride=columns),),
+    )
+
+
+def _with_row_separators(layout: TokenLayout) -> TokenLayout:
+    """A grid of patches, each row of which ends with a separator."""
+    (grid,) = layout.grids
+    boxes = np.full((grid.rows, grid.columns + 1, 4), np.nan)
+    boxes[:, :-1] = layout.boxes.reshape(grid.rows, grid.columns, 4)
+    kinds = np.full((grid.rows, grid.columns + 1), PATCH, dtype=np.int64)
+    kinds[:, -1] = ROW_SEPARATOR
+    return TokenLayout(
+        boxes=boxes.reshape(-1, 4),
+        kinds=kinds.reshape(-1),
+        size=layout.size,
+        grids=(replace(grid, stride=grid.columns + 1),) if len(layout) else (),
+    )
+
+
+def llava_next_layout(
+    size: tuple[int, int],
+    pinpoints: Sequence[tuple[int, int]],
+    *,
+    image_size: int = 336,
+    patch_size: int = 14,
+) -> TokenLayout:
+    """Layout of the LLaVA-NeXT family: the squashed image, then a larger one, a newline after each row.
+
+    The larger image is the one the tiles were cut from. Its padding is cut off in whole patches, at both
+    sides alike, so that a row or column that is half padding may stay or go.
+
+    Args:
+        size: (W, H) of the image in pixels.
+        pinpoints: the (h, w) that the tiles together may have, in pixels of the views.
+        image_size, patch_size: edge of a view and of a patch in its pixels.
+    Raises:
+        ImageError: the image is too thin for any of the pinpoints.
+    Source: the any-resolution packing of LLaVA-NeXT ("spatial_unpad").
+    """
+    base, x, y = _anyres_edges(size, pinpoints, image_size, patch_size)
+    top, left = _padding(size, rows=len(y) - 1, columns=len(x) - 1)
+    large = _patch_grid(x[left : len(x) - left], y[top : len(y) - top], size)
+    return join_layouts([base, _with_row_separators(large)])
+
+
+def llava_next_tiles(
+    size: tuple[int, int],
+    pinpoints: Sequence[tuple[int, int]],
+    *,
+    image_size: int = 336,
+    patch_size: int = 14,
+) -> tuple[list[TokenLayout], np.ndarray]:
+    """What LLaVA-NeXT's encoder is shown of an image: the squashed whole, then the tiles row by row.
+
+    Args and Raises: as of `llava_next_layout`.
+    Returns:
+        the layout of each view; and the place (N,) of every patch, view after view, in reading order: the
+        whole image, then the large one in raster order across its tiles, padding included.
+    """
+    return _cut(*_anyres_edges(size, pinpoints, image_size, patch_size), size)
+
+
+def _cut(
+    whole: TokenLayout, x: np.ndarray, y: np.ndarray, size: tuple[int, int]
+) -> tuple[list[TokenLayout], np.ndarray]:
+    """A view of the whole image and those of its tiles, and the places of their tokens in reading order.
+
+    Args:
+        whole: as large as a tile.
+        x, y: edges of the columns and rows of all tiles together, in pixels of the image of size (W, H).
+    """
+    side, columns = whole.grids[0].rows, len(x) - 1
+    views, places = [whole], [np.arange(side * side)]
+    for top in range(0, len(y) - 1, side):
+        for left in range(0, columns, side):
+            views.append(_patch_grid(x[left : left + side + 1], y[top : top + side + 1], size))
+            cells = TokenGrid(side * side + top * columns + left, side, side, columns)
+            places.append(cells.indices().reshape(-1))
+    return views, np.concatenate(places)
+
+
+def _anyres_edges(
+    size: tuple[int, int], pinpoints: Sequence[tuple[int, int]], image_size: int, patch_size: int
+) -> tuple[TokenLayout, np.ndarray, np.ndarray]:
+    """The squashed view, and where the columns and rows of the padded large image begin and end in the image.
+
+    The image keeps its proportions, its edges are rounded up, and padding centres it.
+    """
+    width, height = size
+    canvas_h, canvas_w = _best_pinpoint(size, pinpoints)
+    resized_w, resized_h = canvas_w, canvas_h
+    scale_w, scale_h = canvas_w / width, canvas_h / height
+    if scale_w < scale_h:
+        resized_h = min(math.ceil(height * scale_w), canvas_h)
+    else:
+        resized_w = min(math.ceil(width * scale_h), canvas_w)
+    x = np.arange(0, canvas_w + 1, patch_size) - (canvas_w - resized_w) // 2
+    y = np.arange(0, canvas_h + 1, patch_size) - (canvas_h - resized_h) // 2
+    shares = np.arange(image_size // patch_size + 1) * patch_size / image_size
+    return (
+        _patch_grid(shares * width, shares * height, size),
+        x * (width / resized_w),
+        y * (height / resized_h),
+    )
+
+
+def _best_pinpoint(size: tuple[int, int], pinpoints: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The (h, w) that keeps most of the image's pixels and, among those, wastes least.
+
+    Raises:
+        ImageError: an edge of the image vanishes in all of them.
+    """
+    width, height = size
+    kept: dict[tuple[int, int], int] = {}
+    for h, w in pinpoints:
+        scale = min(w / width, h / height)
+        kept[h, w] = min(int(width * scale) * int(height * scale), width * height)
+    best = max(kept, key=lambda shape: (kept[shape], -shape[0] * shape[1]))
+    if not kept[best]:
+        raise ImageError(
+            f"A picture of {width} × {height} pixels is too thin for this model; cut it into pieces."
+        )
+    return best
+
+
+def _padding(size: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:
+    """Whole rows and whole columns of patches at either side that an image of size (W, H) leaves empty."""
+    width, height = size
+    if width / height > columns / rows:
+        return (rows - int(round(height * (columns / width), 7))) // 2, 0
+    return 0, (columns - int(round(width * (rows / height), 7))) // 2
 
 
 def xcomposer_canvas(
@@ -177,20 +341,36 @@ def xcomposer_layout(
     Raises:
         InvalidOptionError: as `xcomposer_canvas` does.
     """
+    whole, x, y = _xcomposer_edges(size, hd_num, image_size, patch_size)
+    between = TokenLayout(np.full((1, 4), np.nan), np.array([PART_SEPARATOR]), whole.size, ())
+    large = _patch_grid(x, y, size)
+    return join_layouts([_with_row_separators(whole), between, _with_row_separators(large)])
+
+
+def xcomposer_tiles(
+    size: tuple[int, int], hd_num: int = 24, *, image_size: int = 560, patch_size: int = 14
+) -> tuple[list[TokenLayout], np.ndarray]:
+    """What XComposer's encoder is shown of an image: the whole canvas, then its tiles row by row.
+
+    Args and Raises: as of `xcomposer_layout`.
+    Returns:
+        the layout of each view; and the place (N,) of every token, view after view, in reading order: the
+        whole canvas, then the large one in raster order across its tiles.
+    """
+    return _cut(*_xcomposer_edges(size, hd_num, image_size, patch_size), size)
+
+
+def _xcomposer_edges(
+    size: tuple[int, int], hd_num: int, image_size: int, patch_size: int
+) -> tuple[TokenLayout, np.ndarray, np.ndarray]:
+    """The view of the whole canvas, and where columns and rows of all its tiles begin and end in the image."""
     scaled, (rows, columns) = xcomposer_canvas(size, hd_num, image_size=image_size)
     side = image_size // (2 * patch_size)  # tokens along a tile
     width = columns * image_size * size[0] / scaled[0]  # of the canvas, in pixels of the image
     height = rows * image_size * size[1] / scaled[1]
-    whole = TokenGrid(0, side, side, side + 1)
-    tiles = TokenGrid(side * (side + 1) + 1, side * rows, side * columns, side * columns + 1)
-    n = tiles.start + tiles.rows * tiles.stride
-    boxes, kinds = np.full((n, 4), np.nan), np.full(n, ROW_SEPARATOR, dtype=np.int64)
-    kinds[tiles.start - 1] = PART_SEPARATOR
-    for grid in (whole, tiles):
-        cells = grid.indices()
-        x = np.arange(grid.columns + 1) * width / grid.columns
-        y = np.arange(grid.rows + 1) * height / grid.rows
-        boxes[cells, 0], boxes[cells, 2] = x[:-1], x[1:]
-        boxes[cells, 1], boxes[cells, 3] = y[:-1, None], y[1:, None]
-        kinds[cells] = PATCH
-    return TokenLayout(clip_boxes(boxes, size), kinds, tuple(size), (whole, tiles))
+    shares = np.arange(side + 1) / side
+    return (
+        _patch_grid(shares * width, shares * height, size),
+        np.arange(side * columns + 1) * width / (side * columns),
+        np.arange(side * rows + 1) * height / (side * rows),
+    )

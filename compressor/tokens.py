@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from compressor.errors import ModelMismatchError
@@ -13,16 +14,19 @@ class ImageTokens:
     """The n tokens of one image.
 
     The feature layer is the encoder layer whose output the projector reads. What is optional is there where
-    `VisionLanguageModel.encode` was asked for it; [CLS] comes first in all of it.
+    `VisionLanguageModel.encode` was asked for it; [CLS] comes first in all of it. Where the encoder is shown
+    an image in several tiles, each tile has tokens of its own, and what is optional is found there.
 
     Args:
-        features: (n, d_v), output of the feature layer, without [CLS].
+        features: (n, d_v), output of the feature layer, without [CLS]; 0 for separators, which it never saw.
         embeddings: (n, d), the projector's output, in the language model's width.
         layout: where each token lies in the image.
         cls_feature: (d_v,), [CLS] in the output of the feature layer ("cls_attention").
         cls_attention: (heads, n + 1), what [CLS] attends to in the feature layer ("cls_attention").
         keys: (n + 1, heads, d_k), of the feature layer ("keys").
         last_queries, last_keys: (n + 1, d_v), raw projections of the encoder's last layer ("queries").
+        tiles: the views the encoder was shown, where they are several, before they became n tokens.
+        tile_order: (N,) int64, the place in reading order of the tiles' N tokens, tile after tile.
 
     Raises:
         ModelMismatchError: they do not describe the same number of tokens.
@@ -36,6 +40,8 @@ class ImageTokens:
     keys: Tensor | None = None
     last_queries: Tensor | None = None
     last_keys: Tensor | None = None
+    tiles: tuple["ImageTokens", ...] = ()
+    tile_order: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not len(self.features) == len(self.embeddings) == len(self.layout):
@@ -55,13 +61,25 @@ class ImageTokens:
     def __len__(self) -> int:
         return len(self.embeddings)
 
+    @property
+    def views(self) -> tuple["ImageTokens", ...]:
+        """What the encoder was shown, one after the other: the tiles, or the image itself."""
+        return self.tiles or (self,)
+
+    @property
+    def view_order(self) -> Tensor:
+        """Place in reading order of every token of the views, (N,)."""
+        return torch.arange(len(self)) if self.tile_order is None else self.tile_order
+
     def require(self, name: str) -> Tensor:
         """One of the optional tensors.
 
         Raises:
-            ModelMismatchError: the image was encoded without it.
+            ModelMismatchError: the image was encoded without it, or each of its tiles has its own.
         """
         value = getattr(self, name)
+        if value is None and self.tiles:
+            raise ModelMismatchError(f"This image has no {name} as a whole: read that of each of its tiles.")
         if value is None:
             raise ModelMismatchError(
                 f"The image was encoded without {name}: pass the method's needs to encode."

@@ -12,6 +12,9 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessorPil,
     PreTrainedTokenizerFast,
 )
 
@@ -49,13 +52,14 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _config(vocabulary: int) -> LlavaConfig:
+def _parts(vocabulary: int, image_size: int, context: int) -> dict:
+    """Configurations of a vision tower and a language model."""
     vision = CLIPVisionConfig(
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=3,
         num_attention_heads=2,
-        image_size=56,
+        image_size=image_size,
         patch_size=14,
     )
     text = LlamaConfig(
@@ -65,12 +69,22 @@ def _config(vocabulary: int) -> LlavaConfig:
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=context,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=3,
     )
-    return LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, image_seq_length=16)
+    return {"vision_config": vision, "text_config": text, "image_token_index": 4}
+
+
+def _save(directory, model, tokenizer, processor) -> None:
+    for parameter in model.parameters():  # the default spread of 0.02 gives almost uniform logits
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.15)
+    with torch.no_grad():
+        model.lm_head.weight[model.config.image_token_id] = 0.0  # no answer says <image>
+    for part in (model, tokenizer, processor):
+        part.save_pretrained(directory)
 
 
 @pytest.fixture(scope="session")
@@ -79,15 +93,24 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("checkpoint") / "random-llava"
     tokenizer = _tokenizer()
-    model = LlavaForConditionalGeneration(_config(len(tokenizer)))
-    for parameter in model.parameters():  # the default spread of 0.02 gives almost uniform logits
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.15)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(
-        directory
+    config = LlavaConfig(**_parts(len(tokenizer), 56, 256), image_seq_length=16)
+    processor = CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    _save(directory, LlavaForConditionalGeneration(config), tokenizer, processor)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def next_checkpoint(tmp_path_factory):
+    """Directory of a random LLaVA-NeXT whose views have 36 tokens each."""
+    torch.manual_seed(0)
+    directory = tmp_path_factory.mktemp("checkpoint") / "random-llava-next"
+    tokenizer = _tokenizer()
+    pinpoints = [[84, 168], [168, 84], [168, 168], [252, 84], [84, 252]]
+    config = LlavaNextConfig(**_parts(len(tokenizer), 84, 1024), image_grid_pinpoints=pinpoints)
+    processor = LlavaNextImageProcessorPil(
+        size={"shortest_edge": 84}, crop_size={"height": 84, "width": 84}, image_grid_pinpoints=pinpoints
     )
+    _save(directory, LlavaNextForConditionalGeneration(config), tokenizer, processor)
     return directory
 
 
@@ -97,6 +120,14 @@ def model(checkpoint):
     from compressor import load_model
 
     return load_model(checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def next_model(next_checkpoint):
+    """The random LLaVA-NeXT, loaded as a user loads a local checkpoint."""
+    from compressor import load_model
+
+    return load_model(next_checkpoint, device="cpu")
 
 
 @pytest.fixture(params=["random", "tiny"])

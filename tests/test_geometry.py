@@ -8,8 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compressor.errors import InvalidOptionError, ModelMismatchError
-from compressor.geometry import TokenLayout, llava_layout, xcomposer_canvas, xcomposer_layout
+from compressor.errors import ImageError, InvalidOptionError, ModelMismatchError
+from compressor.geometry import (
+    PATCH,
+    ROW_SEPARATOR,
+    TokenGrid,
+    TokenLayout,
+    join_layouts,
+    llava_layout,
+    llava_next_layout,
+    llava_next_tiles,
+    xcomposer_canvas,
+    xcomposer_layout,
+    xcomposer_tiles,
+)
+
+REFERENCE = np.load(Path(__file__).parent / "fixtures" / "geometry.npz")
+PINPOINTS = [tuple(shape) for shape in REFERENCE["pinpoints_hw"].tolist()]
+SIZES = [tuple(size) for size in REFERENCE["sizes_wh"].tolist()]
+FAMILIES = {
+    "llava15_crop": lambda size: llava_layout(size, crop=True),
+    "llava15_pad": llava_layout,
+    "llava_next": lambda size: llava_next_layout(size, PINPOINTS),
+    "xcomposer25_hd24": xcomposer_layout,
+    "xcomposer25_hd4": lambda size: xcomposer_layout(size, 4),
+}
 
 
 def colour_probe(width, height):
@@ -69,23 +92,67 @@ def test_layouts_compare_by_value_and_refuse_nonsense():
         TokenLayout(np.zeros((3, 4)), np.zeros(2), (1, 1), ())
 
 
-PUBLISHED = np.load(Path(__file__).parent / "fixtures" / "geometry.npz")
-SIZES = [tuple(int(edge) for edge in size) for size in PUBLISHED["sizes_wh"]]
-
-
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("hd_num", [24, 4])
-def test_layout_of_xcomposer_agrees_with_the_published_models(size, hd_num):
-    known = {
-        field: PUBLISHED[f"xcomposer25_hd{hd_num}.{size[0]}x{size[1]}.{field}"]
-        for field in ("n", "grid_rc", "index", "kind", "rect")
-    }
-    layout = xcomposer_layout(size, hd_num)
-    assert len(layout) == known["n"] and layout.size == size
-    whole, tiles = layout.grids
-    assert (whole.rows, whole.columns) == (20, 20) and (tiles.rows, tiles.columns) == tuple(known["grid_rc"])
-    np.testing.assert_array_equal(layout.kinds[known["index"]], known["kind"])
-    np.testing.assert_allclose(layout.boxes[known["index"]], known["rect"], atol=1e-6, rtol=0)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layouts_are_those_of_the_reference_numbers(family, size):
+    name = f"{family}.{size[0]}x{size[1]}"
+    layout, index = FAMILIES[family](size), REFERENCE[f"{name}.index"]
+    assert len(layout) == REFERENCE[f"{name}.n"] and layout.size == size
+    assert (layout.kinds[index] == REFERENCE[f"{name}.kind"]).all()
+    np.testing.assert_allclose(layout.boxes[index], REFERENCE[f"{name}.rect"], atol=1e-6, rtol=0)
+    grid = layout.grids[-1]
+    assert [grid.rows, grid.columns] == REFERENCE[f"{name}.grid_rc"].tolist()
+
+
+def test_the_grids_of_llava_next():
+    layout = llava_next_layout((640, 480), PINPOINTS)
+    assert layout.grids == (TokenGrid(0, 24, 24, 24), TokenGrid(576, 36, 48, 49))
+    assert (layout.kinds[576:].reshape(36, 49)[:, -1] == ROW_SEPARATOR).all()
+    assert (layout.kinds == ROW_SEPARATOR).sum() == 36
+    patches = layout.without_separators()
+    assert patches.grids == (TokenGrid(0, 24, 24, 24), TokenGrid(576, 36, 48, 48))
+    for grid, bare in zip(layout.grids, patches.grids, strict=True):
+        assert np.array_equal(layout.boxes[grid.indices()], patches.boxes[bare.indices()], equal_nan=True)
+
+
+sizes = st.tuples(st.integers(1, 3000), st.integers(1, 3000)).filter(
+    lambda size: max(size) <= 300 * min(size)  # beyond, an edge may vanish
+)
+
+
+@given(sizes)
+def test_both_grids_of_llava_next_tile_the_image(size):
+    layout = llava_next_layout(size, PINPOINTS)
+    tiles, _ = llava_next_tiles(size, PINPOINTS)
+    for boxes in (layout.boxes[:576], join_layouts(tiles[1:]).boxes):
+        shown = boxes[~np.isnan(boxes[:, 0])]
+        areas = (shown[:, 2] - shown[:, 0]) * (shown[:, 3] - shown[:, 1])
+        np.testing.assert_allclose(areas.sum(), size[0] * size[1], rtol=1e-9)
+
+
+@given(sizes)
+def test_the_tokens_of_llava_next_are_those_of_its_tiles_in_reading_order(size):
+    layout = llava_next_layout(size, PINPOINTS)
+    tiles, order = llava_next_tiles(size, PINPOINTS)
+    assert sorted(order) == list(range(576 * len(tiles)))
+    boxes = np.full((len(order), 4), np.nan)
+    boxes[order] = join_layouts(tiles).boxes
+    patches = layout.boxes[layout.kinds == PATCH]
+    shown = patches[~np.isnan(patches[:, 0])]
+    in_order = iter(boxes.tolist())
+    assert all(box in in_order for box in shown.tolist())  # a subsequence
+
+
+@pytest.mark.parametrize("size", [(1, 5000), (5000, 3)])
+def test_a_strip_that_vanishes_in_every_tiling_is_refused(size):
+    with pytest.raises(ImageError, match="too thin"):
+        llava_next_layout(size, PINPOINTS)
+
+
+def test_a_strip_whose_rows_all_count_as_padding_leaves_the_squashed_image():
+    assert len(llava_next_layout((5000, 8), PINPOINTS)) == 576
+    upright = llava_next_layout((8, 5000), PINPOINTS)
+    assert upright.grids == (TokenGrid(0, 24, 24, 24),) and (upright.kinds[576:] == ROW_SEPARATOR).all()
 
 
 @given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 30))
@@ -106,3 +173,12 @@ def test_xcomposer_keeps_a_row_of_an_endless_strip_and_refuses_no_tiles():
     assert xcomposer_canvas((1, 50_000)) == ((1, 13440), (24, 1))
     with pytest.raises(InvalidOptionError):
         xcomposer_layout((640, 480), 0)
+
+
+@given(sizes, st.integers(1, 30))
+def test_the_tokens_of_xcomposer_are_those_of_its_tiles_in_reading_order(size, hd_num):
+    layout = xcomposer_layout(size, hd_num)
+    tiles, order = xcomposer_tiles(size, hd_num)
+    boxes = np.full((len(order), 4), np.inf)
+    boxes[order] = join_layouts(tiles).boxes
+    np.testing.assert_allclose(boxes, layout.boxes[layout.kinds == PATCH], atol=1e-9)

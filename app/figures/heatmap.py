@@ -153,8 +153,12 @@ def caption(projection: Projection) -> str:
         f"P is {projection.m} × {projection.n}. {np.mean(weights < 1e-6):.0%} of its entries are below 1e-6, "
         f"the largest is {weights.max():.2g}, and a reduced token mixes about {mixed:.1f} image tokens."
     )
-    if CLASS in projection.layout.kinds:
-        text += " Image token 0 is the encoder's [CLS], which shows no patch."
+    summaries = np.flatnonzero(projection.layout.kinds == CLASS)
+    if len(summaries) == 1:
+        text += f" Image token {summaries[0]} is the encoder's [CLS], which shows no patch."
+    elif len(summaries):
+        places = ", ".join(map(str, summaries))
+        text += f" Image tokens {places} are the encoder's [CLS] of each view, which show no patch."
     if rows * columns > 1:
         text += f" Each cell is the largest of {rows} × {columns} entries."
     return text

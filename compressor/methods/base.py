@@ -1,12 +1,14 @@
 """What every method is: image tokens and a budget in, a `Projection` out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from compressor.errors import DecidedInDecoderError, InvalidOptionError, InvalidRateError
-from compressor.geometry import TokenLayout
+from compressor.geometry import TokenLayout, join_layouts
 from compressor.projection import Projection, Stage
 from compressor.tokens import ImageTokens
 
@@ -70,6 +72,55 @@ class Method(ABC):
     @abstractmethod
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), for a budget m below n."""
+
+
+class VisionMethod(Method):
+    """A method that acts on the vision encoder's output, on each view by itself.
+
+    The columns of its P are the N tokens of all views, one view after the other, and no row reads two views.
+    The rate speaks of the n tokens that the language model would read. The views share the m tokens evenly,
+    and m is at most N: the encoder sees no separators, so that none is left.
+    """
+
+    stage: ClassVar[Stage] = "vision"
+
+    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+        """(m, N), or as many columns as `layout` has tokens."""
+        budgets = self.view_budgets(tokens.views, budget)
+        blocks = [self._block(view, m) for view, m in zip(tokens.views, budgets, strict=True)]
+        return self.join(blocks, tokens.view_order.to(blocks[0].device)) if tokens.tiles else blocks[0]
+
+    def _block(self, view: ImageTokens, budget: int) -> Tensor:
+        if budget:
+            return self.view_weights(view, budget)
+        return torch.zeros(0, len(self.view_layout(view)), device=view.embeddings.device)
+
+    def layout(self, tokens: ImageTokens) -> TokenLayout:
+        """Of the tokens of all views."""
+        layouts = [self.view_layout(view) for view in tokens.views]
+        return join_layouts(layouts) if tokens.tiles else layouts[0]
+
+    def view_layout(self, view: ImageTokens) -> TokenLayout:
+        """Of the columns that a view has in P: its tokens, unless a method reads [CLS] as well."""
+        return view.layout
+
+    def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
+        """How many of the m tokens each view gets; what does not divide evenly goes to the first ones."""
+        each, over = divmod(min(budget, sum(map(len, views))), len(views))
+        return [each + (index < over) for index in range(len(views))]
+
+    @abstractmethod
+    def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
+        """P of one view, with as many columns as `view_layout` has tokens."""
+
+    def join(self, blocks: Sequence[Tensor], order: Tensor) -> Tensor:
+        """P of several views, given the P of each; the rows follow one another view by view.
+
+        Args:
+            blocks: as `view_weights` gives them; without rows where a view got none.
+            order: place of each of the views' N tokens in reading order, for methods that sort by it.
+        """
+        return torch.block_diag(*blocks)
 
 
 class DecoderMethod(Method):

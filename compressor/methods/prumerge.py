@@ -4,11 +4,13 @@ Source: Shang et al., "LLaVA-PruMerge" (2024), and its published code, whose row
 patch has weight 1, and its neighbours the attention that [CLS] pays them.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from compressor.errors import InvalidOptionError
-from compressor.methods.base import Method
+from compressor.methods.base import VisionMethod
 from compressor.methods.cosine import finite, unit_rows
 from compressor.methods.selection import others, strongest
 from compressor.tokens import ImageTokens
@@ -109,7 +111,18 @@ def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
     return weights
 
 
-class PruMerge(Method):
+class _Merging(VisionMethod):
+    """What PruMerge and PruMerge+ have in common; where an image decides m, every view decides its own."""
+
+    needs = frozenset({"queries"})
+    decides_m: bool
+
+    def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
+        """As the base class does; a budget that is not followed is given to every view in full."""
+        return [len(view) for view in views] if self.decides_m else super().view_budgets(views, budget)
+
+
+class PruMerge(_Merging):
     """PruMerge at an exact budget, which is the published method with its own number of tokens replaced.
 
     Args:
@@ -122,19 +135,17 @@ class PruMerge(Method):
         "Keeps the patches that the encoder's summary token attends to, each with the patches like it. "
         "One more token gathers all the rest."
     )
-    stage = "vision"
-    needs = frozenset({"queries"})
 
     def __init__(self, adaptive: bool = False) -> None:
-        self.adaptive = adaptive
+        self.decides_m = adaptive
 
-    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+    def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """Unnormalised rows, by falling attention; the last gathers what was not kept."""
-        chosen = None if self.adaptive else budget
-        return prumerge_weights(tokens.require("last_queries"), tokens.require("last_keys"), chosen)
+        chosen = None if self.decides_m else budget
+        return prumerge_weights(view.require("last_queries"), view.require("last_keys"), chosen)
 
 
-class PruMergePlus(Method):
+class PruMergePlus(_Merging):
     """PruMerge+ at an exact budget (our rule), or by one of the two published rules.
 
     Args:
@@ -150,16 +161,14 @@ class PruMergePlus(Method):
         "Like PruMerge, and keeps patches at equal distances too, so that no part of the image goes unseen. "
         "A quarter is chosen by attention, the others by place."
     )
-    stage = "vision"
-    needs = frozenset({"queries"})
 
     def __init__(self, adaptive: bool = False, ratio: float | None = None) -> None:
         if adaptive and ratio is not None:
             raise InvalidOptionError("PruMerge+ follows one rule: give either adaptive or ratio.")
-        self.adaptive, self.ratio = adaptive, ratio
+        self.decides_m, self.ratio = adaptive or ratio is not None, ratio
 
-    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+    def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """Unnormalised rows: the strongest, the equidistant ones, and one that gathers the others."""
-        chosen = None if self.adaptive or self.ratio is not None else budget
-        queries, keys = tokens.require("last_queries"), tokens.require("last_keys")
+        chosen = None if self.decides_m else budget
+        queries, keys = view.require("last_queries"), view.require("last_keys")
         return prumerge_plus_weights(queries, keys, chosen, self.ratio)

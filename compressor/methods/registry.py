@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.errors import UnknownMethodError
+from compressor.errors import InvalidOptionError, UnknownMethodError
 from compressor.methods.base import Method
 from compressor.methods.divprune import DivPrune
 from compressor.methods.fastv import FastV
@@ -11,6 +11,7 @@ from compressor.methods.fixed import Fixed
 from compressor.methods.metacompress import MetaCompress
 from compressor.methods.prumerge import PruMerge, PruMergePlus
 from compressor.methods.selection import Random, Sample, Uncompressed
+from compressor.methods.separators import ReinsertSeparators
 from compressor.methods.spatial import Spatial
 from compressor.methods.tome import ToMe
 from compressor.methods.visionzip import VisionZip
@@ -55,12 +56,14 @@ def list_methods() -> list[MethodInfo]:
     ]
 
 
-def get_method(name: str, model: Any = None, **options: Any) -> Method:
+def get_method(name: str, model: Any = None, *, separators: str = "compress", **options: Any) -> Method:
     """Build a method by name.
 
     Args:
         name: one of `list_methods()`, or "fixed", which needs its option `weights`.
         model: what `load_model` gives; learned methods need it.
+        separators: what becomes of the tokens between rows and parts of an image: "compress" treats them like
+            patches, as published; "reinsert" compresses the patches only (see `ReinsertSeparators`).
         options: of the method, such as `seed` of "random".
     Raises:
         UnknownMethodError: no method has this name.
@@ -68,4 +71,7 @@ def get_method(name: str, model: Any = None, **options: Any) -> Method:
     """
     if name not in METHODS:
         raise UnknownMethodError(f"There is no method {name!r}; choose one of {', '.join(METHODS)}.")
-    return METHODS[name].create(model, **options)
+    if separators not in ("compress", "reinsert"):
+        raise InvalidOptionError(f"The option separators is 'compress' or 'reinsert', not {separators!r}.")
+    method = METHODS[name].create(model, **options)
+    return ReinsertSeparators(method) if separators == "reinsert" else method

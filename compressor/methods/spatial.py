@@ -41,6 +41,8 @@ def grid_cells(rows: int, columns: int, m: int) -> Tensor:
 class Spatial(Method):
     """Average pooling of neighbouring patches; several grids share the budget by their number of patches.
 
+    Separators lie in no grid: no row reads them, and m is at most the number of patches.
+
     Source: the baseline "Spatial" of MetaCompress, supplement 10.2; the rule for any budget (`grid_cells`) is
     ours.
     """
@@ -54,6 +56,7 @@ class Spatial(Method):
         grids = tokens.layout.grids
         cells = [grid.rows * grid.columns for grid in grids]
         total, seen, used = sum(cells), 0, 0
+        budget = min(budget, total)
         weights = torch.zeros(budget, len(tokens), dtype=torch.float64)
         for grid, count in zip(grids, cells, strict=True):
             seen += count

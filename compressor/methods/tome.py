@@ -4,13 +4,14 @@ Source: Bolya et al., "Token Merging: Your ViT But Faster" (ICLR 2023), and its 
 official version for LLaVA: here it merges the vision encoder's output, with running sizes and no class token.
 """
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from compressor.errors import InvalidOptionError
-from compressor.methods.base import Method
+from compressor.methods.base import VisionMethod
 from compressor.methods.cosine import finite, unit_rows
 from compressor.methods.selection import strongest
 from compressor.tokens import ImageTokens
@@ -72,14 +73,18 @@ def tome_weights(metric: Tensor, budget: int) -> Tensor:
     return members / size[:, None]
 
 
-def in_raster_order(weights: Tensor) -> Tensor:
-    """The rows of P (m, n) sorted by the mean place of what they read."""
-    places = torch.arange(weights.shape[1], device=weights.device, dtype=weights.dtype)
+def in_raster_order(weights: Tensor, places: Tensor | None = None) -> Tensor:
+    """The rows of P (m, n) sorted by the mean place (n,) of what they read, by default the column."""
+    if places is None:
+        places = torch.arange(weights.shape[1], device=weights.device)
+    places = places.to(weights.dtype)
     return weights[(weights @ places / weights.sum(1)).sort(stable=True).indices]
 
 
-class ToMe(Method):
+class ToMe(VisionMethod):
     """Merging of similar tokens to exactly m, re-sorted to raster order, as a language model reads them.
+
+    Tokens of different views never merge.
 
     Args:
         metric: "keys" compares the mean over heads of the encoder layer's keys, as the paper does inside a
@@ -92,7 +97,6 @@ class ToMe(Method):
         "Averages the patches that look most alike, until m groups are left. "
         "It sees the image, never the question."
     )
-    stage = "vision"
     needs = frozenset({"keys"})
 
     def __init__(self, metric: Metric = "keys") -> None:
@@ -102,7 +106,11 @@ class ToMe(Method):
         if metric == "features":
             self.needs = frozenset()
 
-    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+    def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """Rows that average a group each and sum to 1."""
-        metric = tokens.features if self.metric == "features" else tokens.require("keys")[1:].mean(1)
+        metric = view.features if self.metric == "features" else view.require("keys")[1:].mean(1)
         return in_raster_order(tome_weights(metric, budget))
+
+    def join(self, blocks: Sequence[Tensor], order: Tensor) -> Tensor:
+        """As the base class does, re-sorted across the views."""
+        return in_raster_order(super().join(blocks, order), order)

@@ -3,12 +3,14 @@
 Source: Yang et al., "VisionZip: Longer is Better but Not Necessary" (CVPR 2025), and its published code.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from compressor.errors import InvalidOptionError
 from compressor.geometry import TokenLayout
-from compressor.methods.base import Method
+from compressor.methods.base import VisionMethod
 from compressor.methods.cosine import finite, unit_rows
 from compressor.methods.selection import others, strongest
 from compressor.tokens import ImageTokens
@@ -61,12 +63,21 @@ def _contextual(keys: Tensor, left: Tensor, count: int) -> Tensor:
     return weights
 
 
-class VisionZip(Method):
+def contextual_share(budget: int) -> int:
+    """How many of m tokens are contextual: 10 of 64, as published for 64."""
+    return round(budget * 10 / 64)
+
+
+class VisionZip(VisionMethod):
     """VisionZip at any budget, split 54 dominant to 10 contextual tokens as published for 64.
 
     Args:
         class_token: whether the language model is given [CLS], as published: the first of the m tokens, and
             one more column of P, before the patches. Otherwise its place goes to a patch.
+        per_view: as published for LLaVA-NeXT: so many tokens (such as 128, 64 or 32) of every view, and the
+            rate is ignored. Otherwise the views share the m tokens of the rate.
+    Raises:
+        InvalidOptionError: `per_view` is below 1.
     """
 
     name = "visionzip"
@@ -75,22 +86,49 @@ class VisionZip(Method):
         "Keeps the patches that the encoder's summary token attends to, and that token itself. "
         "The other patches are merged into a few evenly spaced ones."
     )
-    stage = "vision"
     needs = frozenset({"cls_attention", "keys"})
 
-    def __init__(self, class_token: bool = True) -> None:
-        self.class_token = class_token
+    def __init__(self, class_token: bool = True, per_view: int | None = None) -> None:
+        if per_view is not None and per_view < 1:
+            raise InvalidOptionError(f"VisionZip leaves at least 1 token per view, not {per_view}.")
+        self.class_token, self.per_view = class_token, per_view
 
-    def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
+    def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
+        """As the base class does, unless the budget of a view is given."""
+        if self.per_view is None:
+            return super().view_budgets(views, budget)
+        return [min(self.per_view, len(view)) for view in views]
+
+    def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """(m, n + 1) where [CLS] is kept, else (m, n)."""
-        contextual = round(budget * 10 / 64)
+        contextual = contextual_share(budget)
         dropped = int(not self.class_token)
-        keys = tokens.require("keys").mean(1)
+        keys = view.require("keys").mean(1)
         dominant = budget - contextual + dropped
-        return visionzip_weights(tokens.require("cls_attention"), keys, dominant, contextual)[
+        return visionzip_weights(view.require("cls_attention"), keys, dominant, contextual)[
             dropped:, dropped:
         ]
 
-    def layout(self, tokens: ImageTokens) -> TokenLayout:
-        """The image's own, with a column for [CLS] where it is kept."""
-        return tokens.layout.with_cls() if self.class_token else tokens.layout
+    def view_layout(self, view: ImageTokens) -> TokenLayout:
+        """The view's own, with a column for [CLS] where it is kept."""
+        return view.layout.with_cls() if self.class_token else view.layout
+
+    def join(self, blocks: Sequence[Tensor], order: Tensor) -> Tensor:
+        """In the order published for LLaVA-NeXT.
+
+        The first view comes as it is; then, of the others, the dominant patches of all in reading order, each
+        [CLS], and the contextual tokens view by view.
+        """
+        cls = int(self.class_token)
+        views = order.double().split([block.shape[1] - cls for block in blocks])
+        group, place = [], []
+        for number, (block, places) in enumerate(zip(blocks, views, strict=True)):
+            kind = torch.ones(
+                len(block), dtype=torch.long, device=order.device
+            )  # 1 dominant, 2 [CLS], 3 contextual
+            kind[:cls], kind[len(block) - contextual_share(len(block)) :] = 2, 3
+            kind *= number > 0
+            group.append(kind)
+            place.append((block[:, cls:].double() @ places) * (kind == 1))
+        by_place = torch.cat(place).sort(stable=True).indices
+        return super().join(blocks, order)[by_place[torch.cat(group)[by_place].sort(stable=True).indices]]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.figures.heatmap import MAX_CELLS, SCALES, caption, cells, heatmap, pool_blocks
 from compressor import Projection
-from compressor.geometry import PATCH, TokenLayout
+from compressor.geometry import PATCH, TokenLayout, join_layouts, llava_layout
 
 
 def projection(m: int, n: int, seed: int = 0) -> Projection:
@@ -129,3 +129,11 @@ def test_the_caption_tells_size_mixing_and_pooling():
     uniform = Projection(torch.full((2, 8), 1 / 8), identity.layout)
     assert "about 8.0 image tokens" in caption(uniform)
     assert "Each cell is the largest of" in caption(projection(864, 2880))
+
+
+@pytest.mark.parametrize(
+    ("views", "text"), [(1, "Image token 0 is the"), (3, "Image tokens 0, 5, 10 are the")]
+)
+def test_the_caption_names_every_class_token(views, text):
+    layout = join_layouts([llava_layout((64, 64), image_size=28).with_cls()] * views)
+    assert text in caption(Projection.identity(layout)) and len(layout) == 5 * views

@@ -5,9 +5,17 @@ import pytest
 import torch
 from PIL import Image
 
+from app.figures.heatmap import caption, heatmap
 from app.figures.overlay import FRAME, HATCH, SIDE, overlay
-from compressor import Projection
-from compressor.geometry import PATCH, ROW_SEPARATOR, TokenGrid, TokenLayout, llava_layout
+from compressor import ChatSession, Projection, list_methods
+from compressor.geometry import (
+    PATCH,
+    ROW_SEPARATOR,
+    TokenGrid,
+    TokenLayout,
+    llava_layout,
+    llava_next_layout,
+)
 
 SIZE = (64, 64)
 
@@ -96,3 +104,22 @@ def test_a_projection_in_a_graph_can_be_drawn():
     weights = KEEP_MERGE_PRUNE.clone().requires_grad_()
     for colouring in ("roles", "retention"):
         overlay(Projection(weights, layout()), picture(), colouring)
+
+
+def test_newlines_are_no_part_of_the_picture():
+    layout = llava_next_layout(SIZE, [(84, 168), (168, 168)], image_size=84)
+    newline = layout.kinds == ROW_SEPARATOR
+    weights = torch.zeros(int(newline.sum()), len(layout))
+    weights[torch.arange(len(weights)), torch.from_numpy(np.flatnonzero(newline))] = 1.0
+    drawn = np.asarray(overlay(Projection(weights, layout), picture())).astype(int)
+    assert drawn.std(axis=2).max() == 0 and drawn.max() < 50  # every patch is pruned
+
+
+@pytest.mark.parametrize("method", [info.name for info in list_methods()])
+def test_what_a_model_with_tiles_reads_is_drawn(next_model, image, method):
+    session = ChatSession(next_model, image, method=method, rate=0.8)
+    list(session.ask("Is it red?", max_new_tokens=1))
+    for colouring in ("roles", "retention"):
+        drawn = np.asarray(overlay(session.projection, image, colouring))
+        assert drawn.shape == (SIDE * 60 // 80, SIDE, 3)
+    assert heatmap(session.projection).data and caption(session.projection)

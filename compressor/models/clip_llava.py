@@ -1,0 +1,139 @@
+"""What the LLaVA families share: a CLIP tower, a projector, a Llama, and the Vicuna template."""
+
+import re
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoImageProcessor, AutoTokenizer
+
+from compressor.errors import InvalidQuestionError, ModelMismatchError, ModelUnavailableError
+from compressor.geometry import CLASS, TokenLayout
+from compressor.models.base import VisionLanguageModel
+from compressor.models.llama import llama_decoder
+from compressor.models.tower_hooks import TowerHooks
+from compressor.projection import Projection
+from compressor.tokens import ImageTokens
+
+
+class ClipLlava(VisionLanguageModel):
+    """A checkpoint of a LLaVA family; the family says what the encoder is shown of an image.
+
+    Attributes: `architecture`, its class in transformers; `system`, what the template says before turn one.
+
+    Args:
+        source: a local directory or a Hub repository.
+        name: under which it is known.
+        device, dtype: where and how to compute.
+    Raises:
+        OSError, ValueError: as `from_pretrained` does.
+        ModelMismatchError: the encoder is read in a way that this project does not know.
+        ModelUnavailableError: weights are missing.
+    """
+
+    architecture: ClassVar[Any]
+    system: ClassVar[str] = ""
+
+    def __init__(self, source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype) -> None:
+        self.name = name
+        self.hf, report = self.architecture.from_pretrained(
+            source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        )
+        if report["missing_keys"]:  # transformers would draw them at random
+            raise ModelUnavailableError(
+                f"The checkpoint of {name!r} lacks {len(report['missing_keys'])} weights, such as "
+                f"{min(report['missing_keys'])}; get a complete copy."
+            )
+        self.hf.to(device).eval().requires_grad_(False)
+        self.tokenizer = AutoTokenizer.from_pretrained(source)
+        self.processor = AutoImageProcessor.from_pretrained(source, backend="pil")
+        config, language = self.hf.config, self.hf.model.language_model
+        if config.vision_feature_select_strategy != "default" or not isinstance(
+            config.vision_feature_layer, int
+        ):
+            raise ModelMismatchError(
+                "Only LLaVA models that read the patches of one vision layer are supported."
+            )
+        self.width = config.text_config.hidden_size
+        self.context_length = config.text_config.max_position_embeddings
+        self.image_size = config.vision_config.image_size
+        self.image_token_id = config.image_token_id
+        self.eos_id = self.tokenizer.eos_token_id
+        self.decoder = llama_decoder(language, self.hf.lm_head)
+        self.hooks = self._tower_hooks()
+
+    def _tower_hooks(self) -> TowerHooks:
+        tower, layer = self.hf.model.vision_tower, self.hf.config.vision_feature_layer
+        return TowerHooks(
+            tower.encoder.layers,
+            layer if layer < 0 else layer - 1,  # entry 0 of the hidden states is the first layer's input
+            heads=self.hf.config.vision_config.num_attention_heads,
+            has_cls=hasattr(tower.embeddings, "class_embedding"),
+        )
+
+    def _see(self, pixels: Tensor, layouts: list[TokenLayout], want: frozenset[str]) -> list[ImageTokens]:
+        """The tokens of views of the encoder's size, in one pass of encoder and projector.
+
+        Args:
+            pixels: (views, 3, S, S), as the processor makes them.
+            layouts: of each view.
+            want: as for `encode_batch`.
+        """
+        layer = self.hf.config.vision_feature_layer
+        with torch.no_grad(), self.hooks.recording(want) as sink:
+            pixels = pixels.to(self.device, self.dtype)
+            output = self.hf.model.vision_tower(pixels, output_hidden_states=layer, return_dict=True)
+            hidden = output.hidden_states[layer]  # (views, k + 1, d_v)
+            embeddings = self.hf.model.multi_modal_projector(hidden[:, 1:])  # (views, k, d)
+        return [
+            ImageTokens(
+                features=hidden[index, 1:],
+                embeddings=embeddings[index],
+                layout=layout,
+                **self.hooks.extras(sink, hidden, want, index),
+            )
+            for index, layout in enumerate(layouts)
+        ]
+
+    def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
+        """See the base class; a vision-stage P acts before the projector, which is not linear."""
+        if projection.stage == "decoder":
+            return tokens.embeddings
+        untouched = projection.is_identity and projection.n == len(tokens)
+        if projection.stage == "embedding" or untouched:
+            return projection.apply(tokens.embeddings)
+        features = []
+        for view in tokens.views:
+            if CLASS in projection.layout.kinds:
+                features.append(view.require("cls_feature")[None])
+            features.append(view.features)
+        return self.hf.model.multi_modal_projector(projection.apply(torch.cat(features)))
+
+    def prompt_ids(self, question: str, first: bool) -> list[int]:
+        """The Vicuna template of LLaVA; the whole turn is tokenised at once, as the model was trained."""
+        image = f"{self.tokenizer.convert_ids_to_tokens(self.image_token_id)}\n" if first else ""
+        text = f"{self.system if first else ''}USER: {image}{self._literal(question)} ASSISTANT:"
+        ids = self.tokenizer(text, add_special_tokens=first)["input_ids"]
+        special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        begins = first and ids[0] == self.tokenizer.bos_token_id
+        found = [token for token in ids[1 if begins else 0 :] if token in special]
+        if found != ([self.image_token_id] if first else []):
+            raise InvalidQuestionError("The question contains the model's control tokens; reword it.")
+        return ids
+
+    def _literal(self, text: str) -> str:
+        """Text that spells no special token any more: a space breaks each after its first letter."""
+        names = sorted(map(re.escape, self.tokenizer.all_special_tokens), key=len, reverse=True)
+        return re.sub(
+            "|".join(names), lambda found: f"{found[0][0]} {found[0][1:]}", text, flags=re.IGNORECASE
+        )
+
+    def unknown_words(self, text: str) -> list[str]:
+        """See the base class; empty for tokenizers that fall back to bytes."""
+        encoded = self.tokenizer(self._literal(text), add_special_tokens=False, return_offsets_mapping=True)
+        literal, unknown = self._literal(text), self.tokenizer.unk_token_id
+        spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        words = [literal[start:end].strip() for token, (start, end) in spans if token == unknown]
+        return list(dict.fromkeys(word for word in words if word))
