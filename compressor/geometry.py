@@ -363,7 +363,7 @@ def xcomposer_tiles(
 def _xcomposer_edges(
     size: tuple[int, int], hd_num: int, image_size: int, patch_size: int
 ) -> tuple[TokenLayout, np.ndarray, np.ndarray]:
-    """The view of the whole canvas, and where columns and rows of all its tiles begin and end in the image."""
+    """The view of the whole canvas, and where columns and rows of its tiles begin and end in the image."""
     scaled, (rows, columns) = xcomposer_canvas(size, hd_num, image_size=image_size)
     side = image_size // (2 * patch_size)  # tokens along a tile
     width = columns * image_size * size[0] / scaled[0]  # of the canvas, in pixels of the image

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from compressor.geometry import CLASS
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
@@ -76,7 +77,8 @@ class VisionLanguageModel(ABC):
 
     Attributes: `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
     (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`
-    (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once).
+    (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once),
+    `projector` (features -> embeddings).
     """
 
     name: str
@@ -87,6 +89,7 @@ class VisionLanguageModel(ABC):
     image_token_id: int
     eos_id: int
     image_size: int
+    projector: Callable[[Tensor], Tensor]
     tokenizer: Any
 
     @property
@@ -128,9 +131,22 @@ class VisionLanguageModel(ABC):
             ModelMismatchError: the model does not offer what is wanted.
         """
 
-    @abstractmethod
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
-        """Apply P at its stage: what the language model reads of the image, (m, d)."""
+        """Apply P at its stage: what the language model reads of the image, (m, d).
+
+        A vision-stage P acts on the tokens of all views, before the projector, which is not linear.
+        """
+        if projection.stage == "decoder":
+            return tokens.embeddings
+        untouched = projection.is_identity and projection.n == len(tokens)
+        if projection.stage == "embedding" or untouched:
+            return projection.apply(tokens.embeddings)
+        features = []
+        for view in tokens.views:
+            if CLASS in projection.layout.kinds:
+                features.append(view.require("cls_feature")[None])
+            features.append(view.features)
+        return self.projector(projection.apply(torch.cat(features)))
 
     @abstractmethod
     def prompt_ids(self, question: str, first: bool) -> list[int]:

@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from compressor.errors import InvalidQuestionError, ModelMismatchError, ModelUnavailableError
-from compressor.geometry import CLASS, TokenLayout
+from compressor.geometry import TokenLayout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.llama import llama_decoder
 from compressor.models.tower_hooks import TowerHooks
-from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 
@@ -58,6 +56,7 @@ class ClipLlava(VisionLanguageModel):
             )
         self.width = config.text_config.hidden_size
         self.context_length = config.text_config.max_position_embeddings
+        self.projector = self.hf.model.multi_modal_projector
         self.image_size = config.vision_config.image_size
         self.image_token_id = config.image_token_id
         self.eos_id = self.tokenizer.eos_token_id
@@ -86,7 +85,7 @@ class ClipLlava(VisionLanguageModel):
             pixels = pixels.to(self.device, self.dtype)
             output = self.hf.model.vision_tower(pixels, output_hidden_states=layer, return_dict=True)
             hidden = output.hidden_states[layer]  # (views, k + 1, d_v)
-            embeddings = self.hf.model.multi_modal_projector(hidden[:, 1:])  # (views, k, d)
+            embeddings = self.projector(hidden[:, 1:])  # (views, k, d)
         return [
             ImageTokens(
                 features=hidden[index, 1:],
@@ -96,20 +95,6 @@ class ClipLlava(VisionLanguageModel):
             )
             for index, layout in enumerate(layouts)
         ]
-
-    def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
-        """See the base class; a vision-stage P acts before the projector, which is not linear."""
-        if projection.stage == "decoder":
-            return tokens.embeddings
-        untouched = projection.is_identity and projection.n == len(tokens)
-        if projection.stage == "embedding" or untouched:
-            return projection.apply(tokens.embeddings)
-        features = []
-        for view in tokens.views:
-            if CLASS in projection.layout.kinds:
-                features.append(view.require("cls_feature")[None])
-            features.append(view.features)
-        return self.hf.model.multi_modal_projector(projection.apply(torch.cat(features)))
 
     def prompt_ids(self, question: str, first: bool) -> list[int]:
         """The Vicuna template of LLaVA; the whole turn is tokenised at once, as the model was trained."""

@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from compressor.errors import ModelMismatchError, ModelUnavailableError
-from compressor.geometry import xcomposer_layout
+from compressor.errors import ModelUnavailableError
+from compressor.geometry import PATCH, xcomposer_layout, xcomposer_tiles
 from compressor.models.base import VisionLanguageModel
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
+from compressor.models.tower_hooks import TowerHooks
 from compressor.models.xcomposer_checkpoint import FILES, CheckpointFiles, assign
-from compressor.models.xcomposer_image import views
+from compressor.models.xcomposer_image import arrange, merge_patches, per_block, views
 from compressor.models.xcomposer_network import XComposerNetwork
-from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 
@@ -48,7 +48,9 @@ class XComposer(VisionLanguageModel):
         self.hf, self.name, self.context_length, self.hd_num = network, name, context_length, hd_num
         self._tokenizer = tokenizer
         self.width = network.language.config.hidden_size
-        self.image_size = network.tower.config.image_size
+        self.projector, vision = network.vision_proj, network.tower.config
+        self.image_size = vision.image_size
+        self.hooks = TowerHooks(network.tower.encoder.layers, -1, vision.num_attention_heads, has_cls=True)
         self.image_token_id = -1  # no id of the vocabulary: an image has no token of its own
         self.decoder = replace(llama_decoder(network.language, network.lm_head), takes_image_mask=True)
 
@@ -85,11 +87,7 @@ class XComposer(VisionLanguageModel):
         Raises:
             InvalidOptionError: there is no room for a tile.
         """
-        return self.hf.vision_proj(self._features(image, hd_num))
-
-    def _features(self, image: Image.Image, hd_num: int) -> Tensor:
-        shown, tiles = views(image, hd_num, self.image_size)
-        return self.hf.features(shown.to(self.device, self.dtype), tiles)
+        return self._encode(image, hd_num).embeddings
 
     def logits(self, pieces: Sequence[Tensor]) -> Tensor:
         """Logits (L, vocabulary) of one causal pass over text and image tokens in a row.
@@ -103,35 +101,39 @@ class XComposer(VisionLanguageModel):
         )
         return self.hf.lm_head(states.last_hidden_state[0])
 
-    @torch.no_grad()
     def encode_batch(
         self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
     ) -> list[ImageTokens]:
-        """See the base class; `features` are what the projector reads, four patches and separators.
+        """See the base class; a token's features are what the projector reads, 2 x 2 patches or a separator.
 
         Each image is a batch of up to 25 views already, so they go through the encoder one by one.
         """
-        if want - {"features"}:
-            raise ModelMismatchError(_NO_VISION_STAGE)
-        found = []
-        for image in images:
-            features = self._features(image, self.hd_num)
-            tower = self.hf.tower.config
-            layout = xcomposer_layout(
-                image.size, self.hd_num, image_size=tower.image_size, patch_size=tower.patch_size
+        return [self._encode(image, self.hd_num, want) for image in images]
+
+    @torch.no_grad()
+    def _encode(self, image: Image.Image, hd_num: int, want: frozenset[str] = frozenset()) -> ImageTokens:
+        network, vision = self.hf, self.hf.tower.config
+        sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
+        layout = xcomposer_layout(image.size, hd_num, **sizes)
+        layouts, order = xcomposer_tiles(image.size, hd_num, **sizes)
+        shown, grid = views(image, hd_num, vision.image_size)
+        with self.hooks.recording(want) as sink:
+            hidden = network.tower(pixel_values=shown.to(self.device, self.dtype)).last_hidden_state
+        side = vision.image_size // vision.patch_size
+        merged = merge_patches(hidden[:, 1:].unflatten(1, (side, side)))  # (views, s, s, 4 d_v)
+        features = arrange(merged, grid, network.plora_sub_GN, network.plora_glb_GN)  # (n, 4 d_v)
+        embeddings, order = self.projector(features), torch.from_numpy(order)
+        places = torch.from_numpy(layout.kinds == PATCH).nonzero()[order, 0].view(len(layouts), -1)
+        tiles = tuple(
+            ImageTokens(
+                features[own],
+                embeddings[own],
+                each,
+                **per_block(self.hooks.extras(sink, hidden, want, index)),
             )
-            found.append(ImageTokens(features, self.hf.vision_proj(features), layout))
-        return found
-
-    def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
-        """See the base class.
-
-        Raises:
-            ModelMismatchError: P acts before the projector, which reads whole blocks of 2 x 2 patches.
-        """
-        if projection.stage == "vision" and not projection.is_identity:
-            raise ModelMismatchError(_NO_VISION_STAGE)
-        return tokens.embeddings if projection.stage == "decoder" else projection.apply(tokens.embeddings)
+            for index, (own, each) in enumerate(zip(places.to(self.device), layouts, strict=True))
+        )
+        return ImageTokens(features, embeddings, layout, tiles=tiles, tile_order=order)
 
     def prompt_ids(self, question: str, first: bool) -> list[int]:
         """The chat format of InternLM2: the image follows the begin token, before the first turn."""
@@ -146,12 +148,6 @@ class XComposer(VisionLanguageModel):
         unknown = self.tokenizer.unk_token_id
         words = [word for word in text.split() if unknown in self.tokenizer.encode(word)]
         return list(dict.fromkeys(words))
-
-
-_NO_VISION_STAGE = (
-    "This model's projector reads blocks of 2 x 2 patches, so a method that acts before it does not serve; "
-    "choose one that acts behind it, such as spatial, divprune or metacompress."
-)
 
 
 def from_checkpoint(

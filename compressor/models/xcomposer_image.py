@@ -1,5 +1,7 @@
 """What InternLM-XComposer-2.5 does with a picture before its encoder, and with the patches after it."""
 
+import math
+
 import numpy as np
 import torch
 from PIL import Image
@@ -70,3 +72,26 @@ def arrange(merged: Tensor, tiles: tuple[int, int], row_end: Tensor, part_end: T
         torch.cat([part, ends.expand(len(part), -1, -1)], dim=1).flatten(0, 1) for part in (merged[0], grid)
     )
     return torch.cat([whole, part_end.view(1, -1), local])
+
+
+def per_block(extras: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The optional fields of `ImageTokens` for a view's blocks of 2 x 2 patches, from those for its patches.
+
+    A block has the mean of its patches' queries and keys, and all the attention they get. The projector reads
+    [CLS] as a block of four. The rule is ours, as no method with such needs was published for this model.
+    """
+    found = dict(extras)
+    for name in {"keys", "last_queries", "last_keys"} & set(extras):
+        found[name] = _block_means(extras[name])
+    if "cls_attention" in extras:
+        attention = _block_means(extras["cls_attention"].T)
+        found["cls_attention"] = torch.cat([attention[:1], 4 * attention[1:]]).T
+        found["cls_feature"] = extras["cls_feature"].repeat(4)
+    return found
+
+
+def _block_means(values: Tensor) -> Tensor:
+    """Means of the patches of each block, [CLS] staying the first: (k + 1, ...) -> (k / 4 + 1, ...)."""
+    half = math.isqrt(len(values) - 1) // 2
+    blocks = values[1:].unflatten(0, (half, 2, half, 2)).mean((1, 3)).flatten(0, 1)
+    return torch.cat([values[:1], blocks])

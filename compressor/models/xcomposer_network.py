@@ -3,13 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from compressor.errors import ModelMismatchError
 from compressor.models.partial_lora import partial_lora_llama
-from compressor.models.xcomposer_image import arrange, merge_patches
 
 NEEDED = (
     "vocab_size",
@@ -91,15 +90,3 @@ class XComposerNetwork(nn.Module):
     def get_input_embeddings(self) -> nn.Module:
         """The table of token embeddings, as transformers' models give it."""
         return self.language.embed_tokens
-
-    def features(self, views: Tensor, tiles: tuple[int, int]) -> Tensor:
-        """What the projector reads of one image, separators included: (n, 4 d_v).
-
-        Args:
-            views: as of `xcomposer_image.views`.
-            tiles: (rows, columns).
-        """
-        patches = self.tower(pixel_values=views).last_hidden_state[:, 1:]  # before the last norm, no [CLS]
-        side = self.tower.config.image_size // self.tower.config.patch_size
-        merged = merge_patches(patches.unflatten(1, (side, side)))
-        return arrange(merged, tiles, self.plora_sub_GN, self.plora_glb_GN)

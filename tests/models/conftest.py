@@ -53,17 +53,17 @@ def tokenizer_model():
 
 @pytest.fixture(scope="session")
 def xcomposer_checkpoint(tmp_path_factory, published_config, published_tensors, tokenizer_model):
-    """Directory of a checkpoint whose tiles have 4 x 4 tokens; with branches that chat never uses."""
+    """Directory of a checkpoint whose tiles have 6 x 6 tokens; with branches that chat never uses."""
     directory = tmp_path_factory.mktemp("checkpoint") / "random-xcomposer"
     directory.mkdir()
     config = {**published_config, "model_type": "internlm2", "vocab_size": 340, "max_length": 4096}
-    config["vision"] = {**config["vision"], "image_size": 112}
+    config["vision"] = {**config["vision"], "image_size": 168}
     draw = torch.Generator().manual_seed(0)
     tensors = {**published_tensors, **arrays("weights_unused")}
     for name in ("model.tok_embeddings.weight", "output.weight"):
         tensors[name] = torch.randn(340, 96, generator=draw) * 0.2
     name = "vit.vision_tower.vision_model.embeddings.position_embedding.weight"
-    tensors[name] = tensors[name][:65].clone()
+    tensors[name] = tensors[name][:145].clone()
     names, weight_map = list(tensors), {}
     for number in (0, 1):
         shard = f"pytorch_model-0000{number + 1}-of-00002.bin"

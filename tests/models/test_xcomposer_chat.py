@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from compressor import ChatSession, Projection, list_methods
-from compressor.errors import ModelMismatchError
+from compressor.geometry import PATCH, join_layouts
 
 QUESTIONS = ("How many cats are there?", "What color is the dog?", "Is it red?")
-SHAPES = ((300, 120), (90, 200), (112, 112))
+SHAPES = ((300, 120), (90, 200), (168, 168))
 
 
 def picture(size):
@@ -42,27 +42,48 @@ def test_every_method_at_every_rate(xcomposer, info, size):
     image = picture(size)
     for rate in (0, 0.5, 0.9, 0.99):
         session = ChatSession(xcomposer, image, method=info.name, rate=rate)
-        if info.stage == "vision":
-            with pytest.raises(ModelMismatchError, match="2 x 2"):
-                list(session.ask(QUESTIONS[0]))
-            continue
         for question in QUESTIONS[:2]:
             list(session.ask(question, max_new_tokens=3))
         n = len(session.tokens)
         assert session.projection.m == (n if info.name == "none" else session.budget)
-        assert len(session.projection.layout) == n == session.projection.n
+        assert len(session.projection.layout) == session.projection.n
         if rate == 0:
             assert session.reduced is session.tokens.embeddings
 
 
-def test_a_projection_before_the_projector_is_refused(xcomposer):
-    tokens = xcomposer.encode(picture((112, 112)))
-    with pytest.raises(ModelMismatchError):
-        xcomposer.compress(tokens, Projection(torch.rand(3, len(tokens)), tokens.layout, "vision"))
+def test_a_projection_before_the_projector_reads_the_blocks_of_all_views(xcomposer):
+    tokens = xcomposer.encode(picture((300, 120)))
+    layout = join_layouts([tile.layout for tile in tokens.tiles])
+    keep = torch.eye(len(layout))[tokens.tile_order.argsort()]  # every patch, in reading order
+    patches = torch.from_numpy(tokens.layout.kinds == PATCH)
+    reduced = xcomposer.compress(tokens, Projection(keep, layout, "vision"))
+    torch.testing.assert_close(reduced, tokens.embeddings[patches], atol=1e-4, rtol=0)
+    mean = xcomposer.compress(tokens, Projection(torch.full((1, len(layout)), 0.5), layout, "vision"))
+    expected = xcomposer.hf.vision_proj(0.5 * tokens.features[patches].sum(0, keepdim=True))
+    torch.testing.assert_close(mean, expected, atol=1e-3, rtol=1e-4)
+
+
+def test_what_heuristics_read_of_blocks_is_made_of_their_patches(xcomposer):
+    """Block (1, 2) of a view of 12 x 12 patches holds the patches of rows 2 and 3 in columns 4 and 5."""
+    image, want = picture((300, 120)), frozenset({"cls_attention", "keys", "queries"})
+    seen = {}
+    layer = xcomposer.hf.tower.encoder.layers[-1].self_attn
+    handle = layer.k_proj.register_forward_hook(lambda module, inputs, output: seen.update(keys=output))
+    tokens = xcomposer.encode(image, want)
+    handle.remove()
+    block, patches = 1 + 1 * 6 + 2, [1 + 12 * row + column for row in (2, 3) for column in (4, 5)]
+    for index, tile in enumerate(tokens.tiles):
+        assert tile.keys.shape == (37, 4, 8) and tile.last_queries.shape == (37, 32)
+        mean = seen["keys"][index, patches].mean(0)
+        torch.testing.assert_close(tile.last_keys[block], mean)
+        torch.testing.assert_close(tile.keys[block].flatten(), mean)
+        torch.testing.assert_close(tile.last_keys[0], seen["keys"][index, 0])
+        torch.testing.assert_close(tile.cls_attention.sum(1), torch.ones(4))
+        assert tile.cls_feature.shape == tile.features.shape[1:]
 
 
 def test_either_stop_token_ends_an_answer_and_the_transcript_holds_the_turns_own(xcomposer):
-    session = ChatSession(xcomposer, picture((112, 112)), method="sample", rate=0.5)
+    session = ChatSession(xcomposer, picture((168, 168)), method="sample", rate=0.5)
     list(session.ask(QUESTIONS[0], max_new_tokens=2))
     turn, ids = session.turns[0], xcomposer.stop_ids
     for end in ids:
