@@ -77,7 +77,6 @@ class XComposer(VisionLanguageModel):
         """The end of a turn and the end of the text."""
         return frozenset({self.tokenizer.turn_end_id, self.tokenizer.eos_token_id})
 
-    @torch.no_grad()
     def embed_image(self, image: Image.Image, hd_num: int = 24) -> Tensor:
         """The image tokens that the language model reads, separators included: (n, d).
 
