@@ -14,7 +14,7 @@ from app import settings
 from app.sessions import Visit
 from compressor import ChatSession
 from compressor.errors import StudioError
-from compressor.evaluation.accuracy import exact_match
+from compressor.evaluation.scoring import exact_match
 
 BUSY = "An answer is still being written; stop it or wait for its end."
 NO_PICTURE = "There is no picture to ask about; choose one, or press New scene."

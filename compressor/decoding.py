@@ -7,10 +7,12 @@ input of a layer, and those keep their absolute positions.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
 
 from compressor.models.base import Decoder, PromptEmbeddings
 
@@ -213,12 +215,15 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
-def hidden_states(decoder: Decoder, embeds: Tensor, image_mask: Tensor | None = None) -> Tensor:
+def hidden_states(
+    decoder: Decoder, embeds: Tensor, checkpointed: bool = False, image_mask: Tensor | None = None
+) -> Tensor:
     """One causal pass over whole sequences without a cache, with a graph where the input has one.
 
     Args:
         decoder: of the model.
         embeds: (B, L, d), padded at the end.
+        checkpointed: keep only what enters each layer, and run the layer again in the backward pass.
         image_mask: (B, L) booleans, True for the tokens of an image; None where there is none.
     Returns:
         (B, L, d) after the final norm.
@@ -226,13 +231,14 @@ def hidden_states(decoder: Decoder, embeds: Tensor, image_mask: Tensor | None = 
     positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[:2])
     rotary, x = decoder.rotary(embeds, position_ids=positions), embeds
     for layer in decoder.layers:
-        x = layer(
-            x,
+        call = partial(
+            layer,
             attention_mask=None,
             position_embeddings=rotary,
             position_ids=positions,
             **_image_argument(decoder, image_mask),
         )
+        x = checkpoint(call, x, use_reentrant=False) if checkpointed else call(x)
     return decoder.norm(x)
 
 

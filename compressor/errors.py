@@ -57,9 +57,29 @@ class DivergedError(StudioError, ArithmeticError):
     """An optimisation met numbers that are not finite."""
 
 
+class TrainingError(StudioError):
+    """A training run cannot go on in this folder, or lacks what it needs."""
+
+
+class ResultsError(StudioError, ValueError):
+    """Results of an evaluation cannot be read, go on or stand in the table that was asked for."""
+
+
 class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 
 
 class VisitError(StudioError):
     """A visitor's place in the page is gone or busy."""
+
+
+class JudgeError(StudioError):
+    """The model that marks answers cannot be reached, or its replies hold no scores."""
+
+
+class DataError(StudioError, ValueError):
+    """The files of a benchmark are missing or malformed, or do not hold what is asked of them."""
+
+
+class UnknownBenchmarkError(StudioError):
+    """No benchmark has this name."""

@@ -41,21 +41,6 @@ def test_what_cannot_be_run_is_said_in_one_sentence(arguments, said, capsys) -> 
     assert "Traceback" not in error
 
 
-def test_train_writes_weights_that_load_and_say_where_they_come_from(tmp_path) -> None:
-    from compressor import load_model
-    from compressor.methods.metacompress import MetaCompress
-
-    assert main(["train", "--out", str(tmp_path), "--steps", "20", "--dialogues", "16", "--width", "8"]) == 0
-    loaded = MetaCompress.load(tmp_path, model_name="tiny", d=load_model("tiny").width)
-    assert loaded.trained
-    assert loaded.d_c == 8
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert config["provenance"]["command"].startswith("python -m compressor train")
-    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert lines[0]["settings"]["steps"] == 20
-    assert lines[1]["step"] == 20
-
-
 def test_models_lists_the_catalog(capsys) -> None:
     assert main(["models"]) == 0
     assert "llava-1.5-7b" in capsys.readouterr().out

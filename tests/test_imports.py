@@ -42,6 +42,7 @@ APP = {
     "training.single_image",
     "training.objective",
     "evaluation.accuracy",
+    "evaluation.scoring",
     "evaluation.tables",
 }
 WEB = {"gradio", "plotly", "fastapi", "spaces"}

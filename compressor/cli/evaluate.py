@@ -1,13 +1,24 @@
-"""``evaluate``: accuracy on held-out dialogues."""
+"""``evaluate``: accuracy of methods on the dialogues of a benchmark."""
 
 import argparse
-import sys
-import time
-from collections.abc import Callable
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compressor.cli.arguments import command_line, names, rates, write_json
-from compressor.errors import StudioError
+from compressor.errors import InvalidOptionError
+
+if TYPE_CHECKING:
+    from compressor.data.benchmarks import Benchmark
+    from compressor.data.dialogues import Dialogue
+    from compressor.evaluation.accuracy import Accuracy
+    from compressor.evaluation.answering import Setting
+    from compressor.evaluation.judge import Judge
+    from compressor.evaluation.run_folder import RunFolder
+    from compressor.models.base import VisionLanguageModel
+
+    Asked = tuple[Sequence[Dialogue], Sequence[Setting]]
 
 REFERENCES = ("grid", "topk", "oracle")
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -15,83 +26,205 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
-    evaluate = commands.add_parser("evaluate", help="accuracy on held-out three-turn dialogues")
-    evaluate.add_argument("--model", default="tiny")
-    evaluate.add_argument("--methods", type=names, default=["none", "sample", "metacompress"])
-    evaluate.add_argument("--rates", type=rates, default=[0.9], help="shares of tokens that go, e.g. 0.7,0.9")
-    evaluate.add_argument("--dialogues", type=int, default=500)
-    evaluate.add_argument("--turns", type=int, default=3)
-    evaluate.add_argument("--references", type=names, default=[], help=f"any of {', '.join(REFERENCES)}")
-    evaluate.add_argument(
-        "--compressor", type=Path, action="append", default=[], help="folder of further MetaCompress weights"
-    )
-    evaluate.add_argument("--gray", action="store_true", help="also answer on a gray image")
-    evaluate.add_argument("--json", type=Path, help="write the results and this command to a file")
+    evaluate = commands.add_parser("evaluate", help="accuracy on the multi-turn dialogues of a benchmark")
+    option = evaluate.add_argument
+    option("--model", default="tiny", help="catalog name, or a checkpoint's directory")
+    option("--data", default="scenes", help="scenes, scenes-a, scenes-b, gqa, vqa-v2, convbench, video-mme")
+    option("--folder", type=Path, help="that holds the files of the benchmark")
+    option("--split", default="validation", help="train or validation")
+    option("--methods", type=names, default=["none", "sample", "metacompress"])
+    option("--rates", type=rates, default=[0.9], help="shares of tokens that go, e.g. 0.7,0.9")
+    option("--dialogues", type=int, help="how many at most; if not given all there are, and 500 scenes")
+    option("--turns", type=int, default=3)
+    option("--seed", type=int, default=0, help="of the choice and the grouping of dialogues")
+    option("--batch", type=int, default=25, help="dialogues answered side by side")
+    option("--references", type=names, default=[], help=f"any of {', '.join(REFERENCES)}")
+    option("--compressor", type=Path, action="append", default=[], help="folder of more MetaCompress weights")
+    option("--gray", action="store_true", help="also answer on a gray image")
+    option("--judge", help="of ConvBench: address of an OpenAI-compatible endpoint, or a local text model")
+    option("--judge-model", help="name of the model at that address")
+    option("--out", type=Path, help="folder for the answers; a run that was killed goes on there")
+    option("--json", type=Path, help="write the results and this command to a file")
     evaluate.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Prints the tables, and writes them as JSON where asked."""
+    """Answers, marks, prints the tables, and writes them as JSON where asked; processes share the answering."""
     from compressor import load_model
-    from compressor.data import scenes
-    from compressor.evaluation import tables
-    from compressor.evaluation.accuracy import by_method, encode_all, evaluate, random_per_image
+    from compressor.data.benchmarks import get_benchmark
+    from compressor.evaluation.processes import launched
+    from compressor.evaluation.run_folder import RunFolder
+
+    state, benchmark = launched(), get_benchmark(args.data)
+    judge = _judge(args, benchmark) if state.is_main_process else None
+    dialogues = benchmark.dialogues(args.split, args.dialogues, args.folder, args.seed, args.turns)
+    if args.batch < 1 or len(dialogues) < 2:
+        raise InvalidOptionError(
+            "Ask for at least 2 dialogues, which a standard error needs, and a batch of 1."
+        )
+    model = load_model(args.model, device=state.device if state.num_processes > 1 else None)
+    asked = _asked(args, model, dialogues)
+    about = {"model": model.name, "data": args.data, "split": args.split, "dialogues": len(dialogues)}
+    folder = RunFolder(args.out, {**about, "seed": args.seed, "turns": args.turns}) if args.out else None
+    answers = _answers(args, benchmark, model, asked, folder)
+    if state.is_main_process:
+        _report(args, _results(benchmark, asked, answers, judge, folder))
+
+
+def _judge(args: argparse.Namespace, benchmark: "Benchmark") -> "Judge | None":
+    from compressor.evaluation.judge import open_judge
+    from compressor.evaluation.scoring import scorer
+
+    if benchmark.scorer == "judge" and args.judge:
+        return open_judge(args.judge, args.judge_model)
+    if args.judge:
+        raise InvalidOptionError(f"The answers of {benchmark.title} are marked by a rule: leave --judge out.")
+    scorer(benchmark.scorer)  # says what is missing
+    return None
+
+
+def _asked(
+    args: argparse.Namespace, model: "VisionLanguageModel", dialogues: Sequence["Dialogue"]
+) -> list["Asked"]:
+    """Which dialogues are to be answered under which settings; all tokens are one setting, not one per rate."""
+    from compressor import get_method
+    from compressor.evaluation.answering import Setting
     from compressor.evaluation.gray import gray_dialogues
     from compressor.methods.metacompress import MetaCompress
-    from compressor.methods.registry import get_method
 
-    model = load_model(args.model)
-    dialogues = [scenes.dialogue(scenes.HELD_OUT + i, args.turns) for i in range(args.dialogues)]
-    methods = {name: get_method(name, model=model) for name in args.methods}
-    want = frozenset().union(*(method.needs for method in methods.values()))
-    tokens = encode_all(model, dialogues, want)
-    plans = [
-        (name, random_per_image if name == "random" else by_method(method))
-        for name, method in methods.items()
-    ]
-    plans += [
-        (f"metacompress: {folder.name}", by_method(MetaCompress.load(folder, d=model.width)))
-        for folder in args.compressor
-    ]
-    plans += [(f"reference: {name}", _reference(name, args.model)) for name in args.references]
-    results = []
-    for name, project in plans:
-        for rate in [0.0] if name == "none" else args.rates:
-            since = time.perf_counter()
-            results.append(evaluate(model, dialogues, tokens, project, rate, name))
-            print(f"{name} {rate:.0%}: {time.perf_counter() - since:.0f} s", file=sys.stderr)
+    settings = []
+    for name in args.methods:
+        method = get_method(name, model=model)
+        settings += [Setting.of(method, rate) for rate in ([0.0] if name == "none" else args.rates)]
+    for folder in args.compressor:
+        learned = MetaCompress.load(folder, model_name=model.name, d=model.width).to(model.device)
+        settings += [Setting.of(learned, rate, _label(folder)) for rate in args.rates]
+    settings += [_reference(name, args, rate) for name in args.references for rate in args.rates]
+    asked = [(dialogues, settings)] if settings else []
     if args.gray:
-        blind = gray_dialogues(dialogues)
-        project = by_method(get_method("none"))
-        results.append(evaluate(model, blind, encode_all(model, blind), project, 0.0, "gray image"))
+        asked.append((gray_dialogues(dialogues), [Setting.of(get_method("none"), 0.0, "gray image")]))
+    if not asked:
+        raise InvalidOptionError("There is nothing to evaluate: name a method, or a compressor's folder.")
+    return asked
+
+
+def _label(folder: Path) -> str:
+    return f"metacompress: {folder.resolve().name}"
+
+
+def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
+    from compressor.evaluation import references
+    from compressor.evaluation.answering import Setting
+
+    if name not in REFERENCES:
+        raise InvalidOptionError(f"There is no reference {name!r}; choose among {', '.join(REFERENCES)}.")
+    if name == "oracle" and not args.data.startswith("scenes"):
+        raise InvalidOptionError("The oracle knows where objects are in generated scenes only: leave it out.")
+    if name == "topk":
+        topk = references.TopK.load(ASSETS / "compressors" / f"{args.model}-topk" / "topk.pt")
+        return Setting("reference: topk", rate, topk.project)
+    project = references.grid_sample if name == "grid" else references.oracle
+    return Setting(f"reference: {name}", rate, project)
+
+
+def _answers(
+    args: argparse.Namespace,
+    benchmark: "Benchmark",
+    model: "VisionLanguageModel",
+    asked: Sequence["Asked"],
+    folder: "RunFolder | None",
+) -> dict:
+    """All answers, with a bar for this process's share of them."""
+    from tqdm import tqdm
+
+    from compressor.evaluation.accuracy import collect
+    from compressor.evaluation.processes import launched
+
+    state, found = launched(), {}
+    share = -(-sum(len(dialogues) * len(settings) for dialogues, settings in asked) // state.num_processes)
+    with tqdm(total=share, unit=" answers", disable=not state.is_main_process) as bar:
+        for dialogues, settings in asked:
+            found |= collect(
+                model,
+                dialogues,
+                settings,
+                folder=folder,
+                batch=args.batch,
+                max_new_tokens=benchmark.max_new_tokens,
+                progress=bar.update,
+            )
+    return found
+
+
+def _results(
+    benchmark: "Benchmark",
+    asked: Sequence["Asked"],
+    answers: Mapping,
+    judge: "Judge | None",
+    folder: "RunFolder | None",
+) -> list["Accuracy"]:
+    from compressor.evaluation.accuracy import judged, marked
+    from compressor.evaluation.judge import mark
+    from compressor.evaluation.scoring import scorer
+
+    if judge is None:
+        score = scorer(benchmark.scorer)
+        return [marked(dialogues, s, answers, score) for dialogues, settings in asked for s in settings]
+    results = []
+    for dialogues, settings in asked:
+        said = [answers[setting.key, dialogue.id] for setting in settings for dialogue in dialogues]
+        marks = mark(judge, dialogues, said, folder.marks if folder else None)
+        results += [judged(dialogues, setting, answers, marks) for setting in settings]
+    return results
+
+
+def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
+    """Tables on the standard output, and the file."""
+    from compressor.evaluation import tables
+    from compressor.evaluation.accuracy import differences
+
+    learned = {_label(folder): _training(folder) for folder in args.compressor}
+    rows = [
+        result.as_data(model=args.model, data=args.data, **learned.get(result.method, {}))
+        for result in results
+    ]
     compared = [
         line
-        for other in ("sample", "random", "spatial")
-        for line in tables.differences(results, "metacompress", other)
+        for first in ("metacompress", *learned)
+        for second in ("sample", "random", "spatial")
+        for line in differences(results, first, second)
     ]
-    print(tables.accuracy_table(results))
-    print("\n" + tables.average_table(results))
-    print("\n" + tables.kinds_table([r for r in results if r.rate in (0.0, 0.9)] or results))
+    print(tables.accuracy_table(rows))
+    print(f"\n{tables.average_table(rows)}")
+    if any(row["kinds"] for row in rows):
+        print(f"\n{tables.kinds_table([row for row in rows if row['rate'] in (0.0, 0.9)] or rows)}")
+    print()
     for line in compared:
         print(
             f"{line['rate']:.0%} {line['difference']}: {line['points']:+.1f} ± {line['standard_error']:.1f}"
         )
+    for result in results:
+        if result.unscored:
+            print(
+                f"{result.method} {result.rate:.0%}: the judge gave no scores for {result.unscored} of "
+                f"{len(result.scores)} dialogues, which are left out."
+            )
     if args.json:
         data = {
             "command": command_line(args),
-            "dialogues": len(dialogues),
-            "results": [tables.as_data(r) for r in results],
+            "dialogues": len(results[0].scores),
+            "results": rows,
             "paired": compared,
         }
         write_json(args.json, data)
 
 
-def _reference(name: str, model: str) -> Callable:
-    from compressor.evaluation import references
-
-    if name == "topk":
-        return references.TopK.load(ASSETS / "compressors" / f"{model}-topk" / "topk.pt").project
-    known = {"grid": references.grid_sample, "oracle": references.oracle}
-    if name not in known:
-        raise StudioError(f"There is no reference {name!r}; choose among {', '.join(REFERENCES)}.")
-    return known[name]
+def _training(folder: Path) -> dict[str, Any]:
+    """What the ablation and the transfer table ask of a compressor, where its config tells it."""
+    provenance = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("provenance", {})
+    settings = provenance.get("settings")
+    if settings is None:
+        return {}
+    terms = {name: settings[name] > 0 for name in ("entropy", "collapse")}
+    terms["clip"] = settings["clip_by"] != "none"
+    return {"trained_on": provenance["data"], "terms": terms}

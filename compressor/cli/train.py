@@ -1,74 +1,256 @@
-"""``train``: MetaCompress for a frozen model."""
+"""``train``: MetaCompress for a frozen model; ``accelerate launch`` runs it on several processes."""
 
 import argparse
-import json
+import subprocess
 import sys
-from dataclasses import asdict
+import tempfile
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compressor.cli.arguments import command_line, rates
+from compressor.errors import InvalidOptionError, TrainingError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compressor.data.dialogues import Dialogue
+    from compressor.models.base import VisionLanguageModel
+    from compressor.training.settings import Settings
+    from compressor.training.trainer import Best, Trainer
+
+# options of the command that replace a setting of the recipe, with their types and what they are
+OVERRIDES = {
+    "steps": (int, "updates"),
+    "batch": (int, "dialogues per update, over all processes"),
+    "micro_batch": (int, "dialogues per forward pass"),
+    "rates": (rates, "shares of tokens that go; one is drawn per step, e.g. 0.7,0.9"),
+    "optimizer": (str, "adamw or sgd"),
+    "peak": (float, "learning rate after the warm-up"),
+    "warmup": (int, "updates until then"),
+    "entropy": (float, "lambda_e of equation 10"),
+    "collapse": (float, "lambda_c of equation 10"),
+    "clip": (float, "maximum of the gradient"),
+    "clip_by": (str, "norm, value or none"),
+    "seed": (int, "of weights, order and rates"),
+    "validate_every": (int, "updates from one validation to the next"),
+    "save_every": (int, "updates from one checkpoint to the next"),
+}
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
-    train = commands.add_parser("train", help="train MetaCompress for a model on generated scenes")
+    train = commands.add_parser("train", help="train MetaCompress for a frozen model")
     train.add_argument("--model", default="tiny")
-    train.add_argument("--out", type=Path, required=True, help="folder for the weights, config and log")
+    train.add_argument("--data", default="scenes", help="a benchmark, of which the training split is read")
+    train.add_argument("--folder", type=Path, help="of the benchmark's files")
+    train.add_argument("--dialogues", type=int, help="to learn from (bundled model: 1536; others: 20000)")
+    train.add_argument("--validation", type=int, default=64, help="further dialogues, to choose the best by")
+    train.add_argument("--turns", type=int, help="per dialogue (scenes: 8; others: 3)")
+    train.add_argument("--responses", choices=("data", "model"), default="data")
+    train.add_argument(
+        "--out", type=Path, help="of weights, log and checkpoint; runs/train/MODEL-DATA if not given"
+    )
+    train.add_argument(
+        "--cache", type=Path, default=Path("runs/frozen"), help="of what the frozen model computes"
+    )
     train.add_argument("--generator", choices=("metacompress", "topk"), default="metacompress")
     train.add_argument("--pool", choices=("max", "average"), default="average")
+    train.add_argument("--positions", choices=("sinusoidal", "none"), default="sinusoidal")
     train.add_argument("--width", type=int, default=64, help="d_c")
-    train.add_argument("--rates", type=rates, default=[0.5, 0.7, 0.8, 0.9, 0.9, 0.95, 0.95])
-    train.add_argument("--entropy", type=float, default=0.03, help="lambda_e of equation 10")
-    train.add_argument("--collapse", type=float, default=0.1, help="lambda_c of equation 10")
-    train.add_argument("--steps", type=int, default=600)
-    train.add_argument("--learning-rate", type=float, default=1e-3, help="of AdamW, at its peak")
-    train.add_argument("--dialogues", type=int, default=1536)
-    train.add_argument("--seed", type=int, default=0)
+    for name, (kind, text) in OVERRIDES.items():
+        train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+    train.add_argument("--timing", action="store_true", help="only time 40 steps and say where the time goes")
+    train.add_argument("--no-checkpointing", action="store_true", help="keep all activations: faster, larger")
     train.set_defaults(run=run)
 
 
+def settings_of(args: argparse.Namespace) -> "Settings":
+    """The recipe for the model, with what the command line replaces."""
+    from compressor.training.settings import BUNDLED, PAPER
+
+    recipe = BUNDLED if args.model == "tiny" else PAPER
+    given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
+    if "rates" in given:
+        given["rates"] = tuple(given["rates"])
+    if args.no_checkpointing:
+        given["checkpointing"] = False
+    return replace(recipe, **given)
+
+
 def run(args: argparse.Namespace) -> None:
-    """Trains a generator of P and writes its weights, config and log."""
+    """Trains, or goes on where the same run was killed, and writes weights, config, log and curves."""
     import torch
+    from accelerate import Accelerator
 
     from compressor import load_model
-    from compressor.data import scenes
-    from compressor.evaluation.references import TopK
-    from compressor.methods.metacompress import MetaCompress
     from compressor.training import trainer
 
-    model = load_model(args.model)
-    settings = trainer.Settings(
-        steps=args.steps,
-        rates=tuple(args.rates),
-        peak=args.learning_rate,
-        entropy=args.entropy if args.generator == "metacompress" else 0.0,
-        collapse=args.collapse if args.generator == "metacompress" else 0.0,
-        clip=1e-2 if args.generator == "metacompress" else 1.0,
-        seed=args.seed,
+    _require_matplotlib()
+    settings = settings_of(args)
+    out = args.out or Path("runs/train") / f"{Path(args.model).name}-{args.data}"
+    if (out / "model.safetensors").exists() or (out / "topk.pt").exists():
+        raise TrainingError(f"{str(out)!r} holds finished weights: remove them, or give another --out.")
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    dtype = torch.float32 if accelerator.device.type == "cpu" else torch.bfloat16
+    model = load_model(args.model, device=accelerator.device, dtype=dtype)
+    training, validation = _dialogues(args)
+    samples, checks = (
+        _prepare(model, part, args, accelerator, name)
+        for part, name in ((training, "training"), (validation, "validation"))
     )
-    torch.manual_seed(args.seed)
-    first = FIRST_TRAINING_SCENE
-    samples = trainer.prepare(model, [scenes.dialogue(first + i, 8) for i in range(args.dialogues)])
-    log = trainer.write_log(args.out / "log.jsonl", settings)
+    generator = _generator(model, args, settings, samples[0].image.shape[0])
+    if accelerator.is_main_process:
+        print(_expected_memory(model, settings, args, samples), file=sys.stderr)
+    if args.timing:
+        with tempfile.TemporaryDirectory() as folder:
+            _time(trainer.Trainer(model, generator, samples, checks, settings, Path(folder), accelerator))
+        return
+    run = trainer.Trainer(model, generator, samples, checks, settings, out, accelerator)
+    bar = _bar(accelerator, "steps", settings.steps, run.step)
+    best = run.fit(bar)
+    bar.close()
+    if accelerator.is_main_process:
+        _finish(out, model, generator, best, settings, args, len(training))
+    accelerator.wait_for_everyone()
 
-    def show(line: dict) -> None:
-        print(json.dumps(line), file=sys.stderr, flush=True)
-        log(line)
+
+def _time(run: "Trainer") -> None:
+    from compressor.training.speed import step_times
+
+    found = step_times(run)
+    print(f"{found.steps_per_second:.2f} steps per second")
+    for part, share in found.shares.items():
+        print(f"{share:6.1%} {part}")
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise TrainingError(
+            "Training draws its curves with matplotlib: pip install -r requirements-research.txt."
+        ) from error
+
+
+def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialogue"]]:
+    from compressor.data.benchmarks import get_benchmark
+
+    bundled = args.data.startswith("scenes")
+    count = (1536 if bundled else 20_000) if args.dialogues is None else args.dialogues
+    turns = (8 if bundled else 3) if args.turns is None else args.turns
+    if count < 1 or args.validation < 1:
+        raise InvalidOptionError("Training needs at least one dialogue, and one for validation.")
+    found = get_benchmark(args.data).dialogues("train", count + args.validation, args.folder, turns=turns)
+    if len(found) <= args.validation:
+        raise TrainingError(
+            f"{args.data} has {len(found)} dialogues for training there, no more than --validation asks for."
+        )
+    return found[: -args.validation], found[-args.validation :]
+
+
+def _prepare(
+    model: "VisionLanguageModel",
+    dialogues: list["Dialogue"],
+    args: argparse.Namespace,
+    accelerator: Any,
+    name: str,
+) -> Any:
+    from compressor.training import frozen
+
+    share = (accelerator.process_index, accelerator.num_processes)
+    with _bar(accelerator, f"frozen model, {name}", len(dialogues)) as bar:
+        samples = frozen.prepare(model, dialogues, args.cache, args.responses, *share, bar.update)
+    accelerator.wait_for_everyone()
+    return samples
+
+
+def _generator(
+    model: "VisionLanguageModel", args: argparse.Namespace, settings: "Settings", n: int
+) -> "nn.Module":
+    import torch
+
+    from compressor.evaluation.references import TopK
+    from compressor.methods.metacompress import MetaCompress
 
     if args.generator == "topk":
-        topk = TopK(model.width, samples.embeddings.shape[1])
-        trainer.fit(model, topk, samples, settings, show)
-        torch.save(topk.state_dict(), args.out / "topk.pt")
-        return
-    generator = MetaCompress.create(model, d_c=args.width, pool=args.pool, seed=args.seed)
-    trainer.fit(model, generator, samples, settings, show)
+        torch.manual_seed(settings.seed)
+        return TopK(model.width, n).to(model.device)
+    options = {"d_c": args.width, "pool": args.pool, "positions": args.positions, "seed": settings.seed}
+    return MetaCompress.create(model, **options)
+
+
+def _expected_memory(
+    model: "VisionLanguageModel", settings: "Settings", args: argparse.Namespace, samples: Any
+) -> str:
+    """A sentence with the estimated memory, for dialogues as long as the longest of the first hundred."""
+    from compressor.training.memory import estimate
+
+    seen = [samples[i] for i in range(min(100, len(samples)))]
+    found = estimate(
+        model.hf.config.text_config,
+        sum(parameter.nbytes for parameter in model.hf.parameters()),
+        settings,
+        n=max(len(sample.image) for sample in seen),
+        text=max(len(sample.text) for sample in seen),
+        responses=max(len(sample.teacher) for sample in seen),
+        d_c=args.width,
+        itemsize=model.dtype.itemsize,
+    )
+    return f"Estimated peak memory: {found.total / 1e9:.2f} GB, {found.weights / 1e9:.2f} GB of it the model."
+
+
+def _bar(accelerator: Any, name: str, total: int, done: int = 0) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=name, total=total, initial=done, file=sys.stderr, disable=not accelerator.is_local_main_process
+    )
+
+
+def _finish(
+    out: Path,
+    model: "VisionLanguageModel",
+    generator: "nn.Module",
+    best: "Best",
+    settings: "Settings",
+    args: argparse.Namespace,
+    count: int,
+) -> None:
+    import torch
+
+    from compressor.training import log, trainer
+
     provenance = {
         "command": command_line(args),
-        "data": f"generated scenes {first} onwards",
-        **asdict(settings),
+        "revision": getattr(model.hf.config, "_commit_hash", None),
+        "data": args.data,
+        "dialogues": count,
+        "responses": args.responses,
+        "rates": sorted(set(settings.rates)),
+        "commit": _commit(),
+        "metrics": {"step": best.step, "validation L_pred, nats": best.losses},
+        "settings": asdict(settings),
     }
-    generator.save(args.out, provenance)
+    log.draw_curves(log.read(out / log.LOG), out / "curves.png")
+    if args.generator == "topk":
+        torch.save(generator.state_dict(), out / "topk.pt")
+    else:
+        generator.save(out, provenance)
+    (out / trainer.CHECKPOINT).unlink()
+    print(f"L_pred {best.loss:.4f} nats in validation at step {best.step}: {out}", file=sys.stderr)
 
 
-FIRST_TRAINING_SCENE = 200_000_000  # apart from the scenes that the bundled model was trained on
+def _commit() -> str | None:
+    """Of the code, where it is a git checkout."""
+    home = Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=home,
+            capture_output=True,
+            text=True,
+        )
+    except OSError:
+        return None
+    return found.stdout.strip() or None

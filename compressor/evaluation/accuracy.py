@@ -1,35 +1,22 @@
 """Accuracy per turn on multi-turn dialogues, answered with the model's own history."""
 
 import math
-import re
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from compressor.data.dialogues import Dialogue
-from compressor.decoding import Pruning, Request, prefill, step
-from compressor.errors import InvalidOptionError
-from compressor.methods.base import DecoderMethod, Method
-from compressor.methods.selection import Random
+from compressor.errors import InvalidOptionError, JudgeError
+from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer
+from compressor.evaluation.processes import launched
+from compressor.evaluation.run_folder import RunFolder
+from compressor.evaluation.scoring import Scorer
 from compressor.models.base import VisionLanguageModel
-from compressor.projection import Projection, token_budget
-from compressor.prompt_pruning import prompt_pruning
-from compressor.tokens import ImageTokens
 
-ENCODE_BATCH, ANSWER_BATCH = 25, 50  # images; dialogues
-
-
-def exact_match(prediction: str, truth: str) -> bool:
-    """Whether an answer is the true one but for case, spaces and closing punctuation."""
-    return _plain(prediction) == _plain(truth)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().strip(".!?,").lower()
+RESAMPLES = 10_000
+PERCENT = 100.0
 
 
 @dataclass(frozen=True)
@@ -37,173 +24,235 @@ class Accuracy:
     """The outcome of one method at one rate.
 
     Args:
-        correct: (dialogues, turns) booleans.
-        kinds: the kind of every question, (dialogues, turns).
+        method, rate: of the setting.
         tokens: mean number of image tokens that the language model read.
+        scores: (dialogues, turns), of a dialogue all nan where a judge gave no score.
+        kinds: the kind of every question, (dialogues, turns).
+        unit: what a score of 1 is shown as: 100 for shares, 1 for a judge's 1 to 10.
+        overall: a judge's score of each dialogue as a whole, (dialogues,).
     """
 
     method: str
     rate: float
     tokens: float
-    correct: np.ndarray
+    scores: np.ndarray
     kinds: np.ndarray
+    unit: float = PERCENT
+    overall: np.ndarray | None = None
+
+    @property
+    def marked(self) -> np.ndarray:
+        """Which dialogues have scores, (dialogues,) booleans; all but those that a judge left out."""
+        return ~np.isnan(self.scores).any(1)
+
+    @property
+    def unscored(self) -> int:
+        """Number of dialogues that no number counts."""
+        return int((~self.marked).sum())
+
+    @property
+    def by_dialogue(self) -> np.ndarray:
+        """Mean over the turns of each marked dialogue; these are the independent draws."""
+        return self.unit * self.scores[self.marked].mean(1)
 
     @property
     def per_turn(self) -> list[float]:
-        """Acc_t for every turn, in percent."""
-        return [100 * float(value) for value in self.correct.mean(0)]
+        """Acc_t for every turn."""
+        return [self.unit * float(value) for value in self.scores[self.marked].mean(0)]
 
     @property
     def average(self) -> float:
-        """Avg, the mean of the Acc_t, in percent."""
-        return 100 * float(self.correct.mean())
+        """Avg, the mean of the Acc_t."""
+        return float(self.by_dialogue.mean())
 
     @property
     def standard_error(self) -> float:
-        """Of Avg, in percent; the dialogues are the independent draws."""
-        return _standard_error(self.correct.mean(1))
+        """Of Avg."""
+        return _standard_error(self.by_dialogue)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The bootstrap 95 % interval of Avg."""
+        return bootstrap_interval(self.by_dialogue)
 
     def per_kind(self) -> dict[str, float]:
-        """Accuracy of each kind of question, in percent."""
-        return {str(k): 100 * float(self.correct[self.kinds == k].mean()) for k in np.unique(self.kinds)}
+        """The mean for each kind of question, where questions have kinds."""
+        scores, kinds = self.scores[self.marked], self.kinds[self.marked]
+        return {str(k): self.unit * float(scores[kinds == k].mean()) for k in np.unique(kinds) if k}
+
+    def as_data(self, **about: Any) -> dict[str, Any]:
+        """The row of a table, as plain numbers; ``about`` says of what, such as model and data."""
+        row = {
+            **about,
+            "method": self.method,
+            "rate": self.rate,
+            "image_tokens": round(self.tokens, 1),
+            "dialogues": int(self.marked.sum()),
+            "acc": [round(value, 2) for value in self.per_turn],
+            "avg": round(self.average, 2),
+            "standard_error": round(self.standard_error, 2),
+            "interval": [round(value, 2) for value in self.interval],
+            "kinds": {kind: round(value, 1) for kind, value in self.per_kind().items()},
+        }
+        if self.overall is not None:
+            row["overall"] = round(float(self.overall[self.marked].mean()), 2)
+            row["unscored"] = self.unscored
+        return row
 
 
 def _standard_error(values: np.ndarray) -> float:
-    return 100 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def bootstrap_interval(
+    values: np.ndarray, share: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
+    """The percentile bootstrap interval of a mean.
+
+    Args:
+        values: the independent draws, (N,).
+        share: of the resampled means that lies inside.
+        resamples: draws of N values with replacement.
+        seed: of the draws.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
+    """
+    rng, means = np.random.default_rng(seed), []
+    block = max(1, 4_000_000 // len(values))  # resamples at once, to bound the memory
+    for begin in range(0, resamples, block):
+        drawn = rng.integers(len(values), size=(min(block, resamples - begin), len(values)))
+        means.append(values[drawn].mean(1))
+    low, high = np.quantile(np.concatenate(means), [(1 - share) / 2, (1 + share) / 2])
+    return float(low), float(high)
 
 
 def paired_difference(first: Accuracy, second: Accuracy) -> tuple[float, float]:
-    """Avg of ``first`` minus Avg of ``second`` on the same dialogues, and its standard error, in percent."""
-    difference = first.correct.mean(1) - second.correct.mean(1)
-    return 100 * float(difference.mean()), _standard_error(difference)
+    """Avg of ``first`` minus Avg of ``second`` on the dialogues that both have, and its standard error."""
+    both = first.marked & second.marked
+    difference = first.unit * (first.scores[both].mean(1) - second.scores[both].mean(1))
+    return float(difference.mean()), _standard_error(difference)
 
 
-def encode_all(
-    model: VisionLanguageModel, dialogues: Sequence[Dialogue], want: frozenset[str] = frozenset()
-) -> list[ImageTokens]:
-    """The image tokens of every dialogue, computed once for all settings; ``want`` as of ``encode_batch``."""
-    found: list[ImageTokens] = []
-    for begin in range(0, len(dialogues), ENCODE_BATCH):
-        found += model.encode_batch([d.image for d in dialogues[begin : begin + ENCODE_BATCH]], want)
+def differences(results: Sequence[Accuracy], first: str, second: str) -> list[dict[str, Any]]:
+    """Avg of one method minus another's at every rate where both were run, with the paired standard error."""
+    others = {result.rate: result for result in results if result.method == second}
+    found = []
+    for result in results:
+        if result.method == first and result.rate in others:
+            points, error = paired_difference(result, others[result.rate])
+            found.append(
+                {
+                    "rate": result.rate,
+                    "difference": f"{first} - {second}",
+                    "points": round(points, 2),
+                    "standard_error": round(error, 2),
+                }
+            )
     return found
 
 
-Project = Callable[[ImageTokens, int, Dialogue], Projection]
-Prune = Callable[[list[int], Tensor], Pruning]
+Collected = Mapping[tuple[str, str], Answers]
 
 
-def by_method(method: Method) -> Project | DecoderMethod:
-    """A method as what ``evaluate`` asks for: it sees the tokens and the budget, never the dialogue."""
-    if isinstance(method, DecoderMethod):
-        return method
-    return lambda tokens, budget, dialogue: method.projection(tokens, budget)
-
-
-def random_per_image(tokens: ImageTokens, budget: int, dialogue: Dialogue) -> Projection:
-    """Random selection, drawn anew for every dialogue and the same in every run."""
-    return Random(seed=zlib.crc32(dialogue.id.encode())).projection(tokens, budget)
-
-
-@torch.inference_mode()
-def answer_batch(
+def collect(
     model: VisionLanguageModel,
-    reduced: Sequence[Tensor],
-    questions: Sequence[Sequence[str]],
-    max_new_tokens: int = 16,
-    prune: Prune | None = None,
-) -> list[list[str]]:
-    """Answers many chats side by side, greedily; the tokens are those a ``ChatSession`` would read and write.
+    dialogues: Sequence[Dialogue],
+    settings: Sequence[Setting],
+    *,
+    folder: RunFolder | None = None,
+    batch: int = BATCH,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    progress: Callable[[int], object] = lambda count: None,
+) -> Collected:
+    """All answers to all dialogues under all settings, each process of a launch doing its share.
 
     Args:
-        model: the model.
-        reduced: what it reads of each image, (m, d).
-        questions: the turns of each chat, as many for all.
-        max_new_tokens: length at which an answer ends at the latest.
-        prune: from a chat's first prompt and its image to what is pruned inside the decoder.
+        model, dialogues, settings, batch, max_new_tokens: as of ``answer``.
+        folder: where answers are kept as they come; what is there already is not asked again.
+        progress: told how many answers this process has got.
+    Returns:
+        by setting and dialogue; the same for every process.
+    Raises:
+        InvalidOptionError: dialogues share an id or differ in turns, or settings share a name.
     """
-    requests = [Request() for _ in reduced]
-    answers: list[list[str]] = [[] for _ in reduced]
-    for turn in range(len(questions[0])):
-        embeds = []
-        for request, image, asked in zip(requests, reduced, questions, strict=True):
-            # the last token of the answer before has no cache entry yet
-            ids = [] if request.pending is None else [request.pending]
-            if ids and ids[-1] != model.eos_id:
-                ids.append(model.eos_id)
-            ids += model.prompt_ids(asked[turn], first=not turn)
-            if prune is not None and not turn:
-                request.pruning = prune(ids, image)
-            embeds.append(model.embed_ids(ids, image))
-        replies = [[token] for token in prefill(model.decoder, requests, embeds)]
-        while open_ := [
-            i for i, r in enumerate(replies) if r[-1] != model.eos_id and len(r) < max_new_tokens
-        ]:
-            chosen = step(model.decoder, [requests[i] for i in open_])
-            for i, token in zip(open_, chosen, strict=True):
-                replies[i].append(token)
-        for texts, reply in zip(answers, replies, strict=True):
-            texts.append(model.decode(reply))
-    return answers
+    from accelerate.utils import gather_object
+
+    _check(dialogues, settings)
+    state = launched()
+    known = folder.read() if folder else {}
+    mine = dialogues[state.process_index :: state.num_processes]
+    new: list[Answers] = []
+    rounds = answer(model, mine, settings, known=known, batch=batch, max_new_tokens=max_new_tokens)
+    for answers in rounds:
+        if folder:
+            folder.append(state.process_index, answers)
+        new += answers
+        progress(len(answers))
+    state.wait_for_everyone()
+    return {**known, **{answers.key: answers for answers in gather_object(new)}}
+
+
+def _check(dialogues: Sequence[Dialogue], settings: Sequence[Setting]) -> None:
+    if not dialogues:
+        raise InvalidOptionError("There is no dialogue to answer: ask for at least one.")
+    if len({dialogue.id for dialogue in dialogues}) < len(dialogues):
+        raise InvalidOptionError("Two dialogues have the same id, so their answers could not be told apart.")
+    if len({len(dialogue.turns) for dialogue in dialogues}) > 1:
+        raise InvalidOptionError("The dialogues differ in their number of turns: evaluate them apart.")
+    if len({(setting.method, setting.rate) for setting in settings}) < len(settings):
+        raise InvalidOptionError("Two settings have the same name and rate: name each once.")
+
+
+def marked(dialogues: Sequence[Dialogue], setting: Setting, collected: Collected, score: Scorer) -> Accuracy:
+    """The accuracy of one setting, its answers marked by a rule of ``scoring.scorer``."""
+    scores = [
+        [score(text, turn) for text, turn in zip(answers.texts, dialogue.turns, strict=True)]
+        for dialogue, answers in _of(dialogues, setting, collected)
+    ]
+    return _accuracy(dialogues, setting, collected, np.array(scores))
+
+
+def judged(
+    dialogues: Sequence[Dialogue],
+    setting: Setting,
+    collected: Collected,
+    marks: Mapping[tuple[str, str], Sequence[int] | None],
+) -> Accuracy:
+    """The scores of one setting, its answers marked by a judge.
+
+    Args:
+        marks: from ``judge.mark``: one score per turn and one overall, or None.
+    Raises:
+        JudgeError: the judge has marked no dialogue.
+    """
+    width = len(dialogues[0].turns) + 1
+    rows = [marks[setting.key, dialogue.id] or [math.nan] * width for dialogue in dialogues]
+    scores = np.array(rows, dtype=float)
+    if np.isnan(scores).all():
+        raise JudgeError(f"The judge has marked no answer of {setting.method!r}: choose a stronger model.")
+    return _accuracy(dialogues, setting, collected, scores[:, :-1], unit=1.0, overall=scores[:, -1])
+
+
+def _of(
+    dialogues: Sequence[Dialogue], setting: Setting, collected: Collected
+) -> list[tuple[Dialogue, Answers]]:
+    return [(dialogue, collected[setting.key, dialogue.id]) for dialogue in dialogues]
+
+
+def _accuracy(
+    dialogues: Sequence[Dialogue], setting: Setting, collected: Collected, scores: np.ndarray, **more: Any
+) -> Accuracy:
+    tokens = np.mean([answers.image_tokens for _, answers in _of(dialogues, setting, collected)])
+    kinds = np.array([[turn.kind for turn in dialogue.turns] for dialogue in dialogues])
+    return Accuracy(setting.method, setting.rate, float(tokens), scores, kinds, **more)
 
 
 def evaluate(
     model: VisionLanguageModel,
     dialogues: Sequence[Dialogue],
-    tokens: Sequence[ImageTokens],
-    project: Project | DecoderMethod,
-    rate: float,
-    name: str,
-) -> Accuracy:
-    """Answers every dialogue greedily, each turn after the model's own earlier answers.
-
-    Args:
-        model: the model.
-        dialogues: all with the same number of turns.
-        tokens: of their images, from ``encode_all``.
-        project: gives P for an image and a budget, or prunes inside the decoder.
-        rate: share of the tokens that goes, in [0, 1).
-        name: of the method, for the tables.
-    """
-    correct, sizes = [], []
-    for begin in range(0, len(dialogues), ANSWER_BATCH):
-        batch = dialogues[begin : begin + ANSWER_BATCH]
-        seen = tokens[begin : begin + ANSWER_BATCH]
-        reduced, prune, read = _reductions(model, batch, seen, project, rate)
-        sizes += read
-        questions = [[turn.question for turn in dialogue.turns] for dialogue in batch]
-        for dialogue, answers in zip(
-            batch, answer_batch(model, reduced, questions, prune=prune), strict=True
-        ):
-            pairs = zip(answers, dialogue.turns, strict=True)
-            correct.append([exact_match(answer, turn.answer) for answer, turn in pairs])
-    kinds = np.array([[turn.kind for turn in dialogue.turns] for dialogue in dialogues])
-    return Accuracy(name, rate, float(np.mean(sizes)), np.array(correct), kinds)
-
-
-def _reductions(
-    model: VisionLanguageModel,
-    dialogues: Sequence[Dialogue],
-    tokens: Sequence[ImageTokens],
-    project: Project | DecoderMethod,
-    rate: float,
-) -> tuple[list[Tensor], Prune | None, list[int]]:
-    """What the language model is given of each image, what it prunes itself, and how many tokens stay."""
-    budgets = [token_budget(len(seen), rate) for seen in tokens]
-    if isinstance(project, DecoderMethod):
-        if project.reselect:
-            raise InvalidOptionError(
-                "Evaluation prunes inside the decoder once per dialogue: leave reselect off."
-            )
-
-        def prune(ids: list[int], image: Tensor) -> Pruning:
-            budget = token_budget(len(image), rate)
-            return prompt_pruning(project, ids, model.image_token_id, len(image), budget)
-
-        return [seen.embeddings for seen in tokens], prune, budgets
-    with torch.no_grad():
-        projections = [
-            project(seen, budget, dialogue)
-            for seen, budget, dialogue in zip(tokens, budgets, dialogues, strict=True)
-        ]
-        reduced = [model.compress(seen, p) for seen, p in zip(tokens, projections, strict=True)]
-    return reduced, None, [p.m for p in projections]
+    settings: Sequence[Setting],
+    score: Scorer,
+    **options: Any,
+) -> list[Accuracy]:
+    """Answers all dialogues under all settings and marks them; ``options`` are those of ``collect``."""
+    collected = collect(model, dialogues, settings, **options)
+    return [marked(dialogues, setting, collected, score) for setting in settings]

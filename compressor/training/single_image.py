@@ -18,7 +18,7 @@ from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
 from compressor.tokens import ImageTokens
 from compressor.training.objective import entropy_loss, prediction_loss
-from compressor.training.trainer import answer_ids, response_logits, transcript
+from compressor.training.teacher_forcing import Transcript, answer_ids, response_states, transcript
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,11 @@ class Target:
     """A dialogue about an image as the uncompressed model reads it.
 
     Args:
-        before: text ids in front of the image, (L0,).
-        after: text ids behind it with the responses, (1, L).
-        response: whether the next token is a response token, (1, L) booleans.
-        teacher: the uncompressed model's logits at those places, (T, V) float32.
+        text: its ids.
+        teacher: the uncompressed model's logits at the T response tokens, (T, V) float32.
     """
 
-    before: Tensor
-    after: Tensor
-    response: Tensor
+    text: Transcript
     teacher: Tensor
 
 
@@ -178,7 +174,8 @@ def losses(
     """P of P_raw (m, n), its L_pred and its L_entropy, all in the graph of P_raw."""
     projection = Projection(raw.softmax(-1), tokens.layout)
     reduced = model.compress(tokens, projection)
-    (logits,) = response_logits(model, reduced[None], aim.before, aim.after, aim.response)
+    (states,) = response_states(model, [reduced], [aim.text])
+    logits = model.decoder.head(states).float()
     return projection, prediction_loss(aim.teacher, logits), entropy_loss(projection.weights)
 
 
@@ -202,11 +199,10 @@ def target(
         responses = own_answers(model, image, questions, max_new_tokens)
     else:
         responses = [answer_ids(model, answer) for answer in answers]
-    before, after, response = transcript(model, questions, responses)
-    _require_room(model, len(before) + len(image) + len(after))
-    after, response = after[None], response[None]
-    (teacher,) = response_logits(model, image[None], before, after, response)
-    return Target(before, after, response, teacher)
+    text = transcript(model, questions, responses)
+    _require_room(model, len(image) + len(text))
+    (states,) = response_states(model, [image], [text])
+    return Target(text, model.decoder.head(states).float())
 
 
 @torch.no_grad()

@@ -1,224 +1,279 @@
-"""Trains a generator of P on a frozen model: image tokens and teacher logits are computed once and kept."""
+"""Trains a generator of P on a frozen model: equation 10 over dialogues, on any number of processes.
 
-import json
-import math
-import time
-from collections.abc import Callable, Sequence
+Every step is a function of the settings, its number and the state before it, so that a run that is killed and
+started again makes the same steps, and several processes make the steps of one.
+"""
+
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
+from torch.profiler import record_function
 
-from compressor.data.dialogues import Dialogue
-from compressor.decoding import hidden_states
+from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import token_budget
+from compressor.training.frozen import Sample
+from compressor.training.log import TrainingLog
 from compressor.training.objective import collapse_loss, entropy_loss, prediction_loss
+from compressor.training.settings import Settings
+from compressor.training.teacher_forcing import response_states
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+TERMS = ("prediction", "entropy", "collapse")
+# of a step, as a profiler sees them
+PARTS = ("read samples", "compressor forward", "student forward", "backward", "update")
+CHECKPOINT = "checkpoint.pt"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    Args:
-        steps: optimiser steps; batch: dialogues per step.
-        rates: reduction rates, one drawn per step, so that one set of weights serves them all.
-        peak: AdamW's learning rate after ``warmup`` steps, then a cosine down to zero.
-        entropy, collapse: lambda_e and lambda_c of equation 10.
-        clip: maximum of the gradient, of its norm or of each value (the paper does not say which).
-        seed: of batches and rates.
-    """
-
-    steps: int = 600
-    batch: int = 16
-    rates: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.9, 0.95, 0.95)
-    peak: float = 1e-3
-    warmup: int = 20
-    entropy: float = 0.03
-    collapse: float = 0.1
-    clip: float = 1e-2
-    clip_by: Literal["norm", "value"] = "norm"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Dialogues made ready for a frozen model, one row each.
+@dataclass
+class Best:
+    """The generator with the lowest validation loss so far.
 
     Args:
-        embeddings: image tokens (N, n, d) in float16.
-        before: text ids in front of the image (L0,).
-        after: text ids behind it with the responses, padded at the right (N, L).
-        response: whether the next token is a response token, (N, L) booleans.
-        teacher: the uncompressed model's logits at those places, (T_i, V) float16 per row.
+        step: updates it has had.
+        losses: L_pred on the validation dialogues at each rate, in nats; loss: their mean.
+        weights: its parameters.
     """
 
-    embeddings: Tensor
-    before: Tensor
-    after: Tensor
-    response: Tensor
-    teacher: list[Tensor]
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-
-def response_logits(
-    model: VisionLanguageModel, image: Tensor, before: Tensor, after: Tensor, response: Tensor
-) -> list[Tensor]:
-    """Teacher-forced logits (T_i, V) at the response tokens.
-
-    Args:
-        model: the model.
-        image: tokens of B images, (B, m, d).
-        before, after, response: as in ``Samples``, (L0,), (B, L) and (B, L).
-    """
-    decoder = model.decoder
-    first, rest = decoder.embed(before).expand(len(after), -1, -1), decoder.embed(after)
-    hidden = hidden_states(decoder, torch.cat([first, image.to(rest.dtype), rest], 1))[:, -rest.shape[1] :]
-    return [decoder.head(states[mask]).float() for states, mask in zip(hidden, response, strict=True)]
-
-
-def answer_ids(model: VisionLanguageModel, answer: str) -> list[int]:
-    """Ids of an answer's text, without the end token."""
-    return model.tokenizer(answer, add_special_tokens=False)["input_ids"]
-
-
-def transcript(
-    model: VisionLanguageModel, questions: Sequence[str], answers: Sequence[Sequence[int]]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids before the image, ids behind it, and which of the latter a response token follows.
-
-    Args:
-        model: the model.
-        questions: of the turns.
-        answers: their ids, without end tokens.
-    """
-    ids: list[int] = []
-    follows: list[bool] = []
-    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-        prompt = model.prompt_ids(question, first=not index)
-        ids += [*prompt, *answer, model.eos_id]
-        follows += [False] * (len(prompt) - 1) + [True] * (len(answer) + 1) + [False]
-    image = ids.index(model.image_token_id)
-    parts = (ids[:image], ids[image + 1 :], follows[image + 1 :])
-    before, after, response = (torch.tensor(part, device=model.device) for part in parts)
-    return before, after, response
-
-
-def dialogue_ids(model: VisionLanguageModel, dialogue: Dialogue) -> tuple[Tensor, Tensor, Tensor]:
-    """The transcript of a dialogue with its true answers."""
-    answers = [answer_ids(model, turn.answer) for turn in dialogue.turns]
-    return transcript(model, [turn.question for turn in dialogue.turns], answers)
-
-
-@torch.no_grad()
-def prepare(model: VisionLanguageModel, dialogues: Sequence[Dialogue], batch: int = 32) -> Samples:
-    """Encodes images and asks the uncompressed model, once for all: a step then runs the student only."""
-    rows = [dialogue_ids(model, dialogue) for dialogue in dialogues]
-    embeddings = torch.cat(
-        [
-            torch.stack(
-                [t.embeddings for t in model.encode_batch([d.image for d in dialogues[b : b + batch]])]
-            )
-            for b in range(0, len(dialogues), batch)
-        ]
-    )
-    samples = Samples(
-        embeddings.half(),
-        rows[0][0],
-        pad_sequence([row[1] for row in rows], batch_first=True),
-        pad_sequence([row[2] for row in rows], batch_first=True),
-        [],
-    )
-    for begin in range(0, len(dialogues), batch):
-        chosen = torch.arange(begin, min(begin + batch, len(dialogues)))
-        image = samples.embeddings[chosen].float()
-        logits = response_logits(
-            model, image, samples.before, samples.after[chosen], samples.response[chosen]
-        )
-        samples.teacher.extend(x.half() for x in logits)
-    return samples
-
-
-def learning_rate(step: int, settings: Settings) -> float:
-    """Linear warm-up, then a cosine down to zero."""
-    if step < settings.warmup:
-        return settings.peak * (step + 1) / settings.warmup
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
-    return settings.peak * 0.5 * (1 + math.cos(math.pi * done))
+    step: int
+    loss: float
+    losses: dict[str, float]
+    weights: dict[str, Tensor]
 
 
 def losses(
-    model: VisionLanguageModel, generator: nn.Module, samples: Samples, rows: Tensor, rate: float
-) -> dict[str, Tensor]:
-    """The three terms of equation 10 on some rows at one rate."""
-    image = samples.embeddings[rows].float()
-    weights = generator(image, token_budget(image.shape[1], rate))  # (B, m, n)
-    student = torch.cat(
-        response_logits(model, weights @ image, samples.before, samples.after[rows], samples.response[rows])
-    )
-    teacher = torch.cat([samples.teacher[row].float() for row in rows.tolist()])
-    return {
-        "prediction": prediction_loss(teacher, student),
-        "entropy": entropy_loss(weights),
-        "collapse": collapse_loss(weights),
-    }
-
-
-def fit(
     model: VisionLanguageModel,
     generator: nn.Module,
-    samples: Samples,
-    settings: Settings,
-    log: Callable[[dict], None] = lambda line: None,
-) -> None:
-    """Trains ``generator``, a module from (embeddings (B, n, d), budget) to P (B, m, n), in place.
+    samples: Sequence[Sample],
+    rate: float,
+    checkpointed: bool = False,
+) -> dict[str, Tensor]:
+    """The three terms of equation 10 on some dialogues at one rate.
 
     Args:
         model: the frozen model.
-        generator: ``MetaCompress`` or another module of that form.
-        samples: from ``prepare``.
-        settings: how to train.
-        log: is given a line with the losses every 20 steps.
+        generator: from tokens (B, n, d) and a budget m to P (B, m, n).
+        samples: B dialogues, whose n may differ.
+        rate: share of the tokens that goes.
+        checkpointed: as of `response_states`.
+    Returns:
+        "prediction", the mean over all response tokens; "entropy" and "collapse", the means over the images.
     """
-    for parameter in model.hf.parameters():
-        parameter.requires_grad_(False)
-    parameters = list(generator.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=settings.peak, weight_decay=0.0)
-    draw = torch.Generator().manual_seed(settings.seed)
-    since = time.perf_counter()
-    for step in range(settings.steps):
-        rows = torch.randint(len(samples), (settings.batch,), generator=draw)
-        rate = settings.rates[int(torch.randint(len(settings.rates), (), generator=draw))]
-        terms = losses(model, generator, samples, rows, rate)
-        loss = (
-            terms["prediction"] + settings.entropy * terms["entropy"] + settings.collapse * terms["collapse"]
+    with record_function(PARTS[1]):
+        images = [sample.image.float() for sample in samples]
+        weights = [generator(image[None], token_budget(len(image), rate))[0] for image in images]  # (m, n)
+        reduced = [p @ image for p, image in zip(weights, images, strict=True)]
+    with record_function(PARTS[2]):
+        states = response_states(model, reduced, [sample.text for sample in samples], checkpointed)
+        teacher, student = (
+            model.decoder.head(torch.cat(part)).float() for part in ([s.teacher for s in samples], states)
         )
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if settings.clip_by == "norm":
-            nn.utils.clip_grad_norm_(parameters, settings.clip)
-        else:
-            nn.utils.clip_grad_value_(parameters, settings.clip)
-        optimizer.step()
-        if (step + 1) % 20 == 0:
-            shown = {name: round(value.item(), 4) for name, value in terms.items()}
-            log({"step": step + 1, "seconds": round(time.perf_counter() - since, 1), "rate": rate, **shown})
+    return {
+        "prediction": prediction_loss(teacher, student),
+        "entropy": torch.stack([entropy_loss(p) for p in weights]).mean(),
+        "collapse": torch.stack([collapse_loss(p) for p in weights]).mean(),
+    }
 
 
-def write_log(path: Path, settings: Settings) -> Callable[[dict], None]:
-    """A ``log`` for ``fit``: JSON lines, the settings first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"settings": asdict(settings)}) + "\n", encoding="utf-8")
+def drawn(step: int, total: int, settings: Settings) -> tuple[list[int], float]:
+    """The dialogues and the rate of a step: each epoch is a permutation of its own.
 
-    def log(line: dict) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    Args:
+        step: its number; total: of dialogues.
+    """
+    places = range(step * settings.batch, (step + 1) * settings.batch)
+    rows = [int(_order(settings.seed, place // total, total)[place % total]) for place in places]
+    return rows, float(np.random.default_rng([settings.seed, 1, step]).choice(settings.rates))
 
-    return log
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, total: int) -> np.ndarray:
+    """The dialogues of an epoch in their order, (total,)."""
+    return np.random.default_rng([seed, 0, epoch]).permutation(total)
+
+
+class Trainer:
+    """One run: `fit` makes its steps, from the last checkpoint in its folder where there is one.
+
+    Args:
+        model: the frozen model.
+        generator: `MetaCompress` or another module from (tokens (B, n, d), budget) to P (B, m, n).
+        samples: to learn from; validation: to choose the best state by.
+        settings: how to train.
+        folder: for checkpoint and log.
+        accelerator: of this process.
+    Raises:
+        InvalidOptionError: the batch cannot be shared evenly by the processes.
+        TrainingError: the folder holds a run with other settings or samples.
+    """
+
+    def __init__(
+        self,
+        model: VisionLanguageModel,
+        generator: nn.Module,
+        samples: Sequence[Sample],
+        validation: Sequence[Sample],
+        settings: Settings,
+        folder: Path,
+        accelerator: "Accelerator",
+    ) -> None:
+        if settings.batch % accelerator.num_processes:
+            raise InvalidOptionError(
+                f"A batch of {settings.batch} dialogues cannot be shared evenly by "
+                f"{accelerator.num_processes} processes; choose a multiple."
+            )
+        self.model, self.generator, self.settings = model, generator, settings
+        self.samples, self.validation = samples, validation
+        self.folder, self.accelerator = folder, accelerator
+        self.parameters = list(generator.parameters())
+        kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+        self.optimizer = kinds[settings.optimizer](self.parameters, lr=settings.peak, weight_decay=0.0)
+        self.step, self.best = 0, Best(0, float("inf"), {}, {})
+        self._resume()
+        self.log = TrainingLog(folder, self._about(), self.step, accelerator.is_main_process)
+
+    def fit(self, progress: Any = None) -> Best:
+        """Makes the steps that are left, and gives the generator its best state.
+
+        Args:
+            progress: an object with `update(steps)` and `set_postfix(...)`, such as a tqdm bar.
+        Raises:
+            DivergedError: a loss is no finite number.
+        """
+        last = self.settings.steps
+        while self.step < last:
+            line = self.advance()
+            if progress is not None:
+                progress.update(1)
+                progress.set_postfix(L_pred=line["prediction"], rate=line["rate"])
+            if self.step % self.settings.validate_every == 0 or self.step == last:
+                self._validate()
+            if self.step % self.settings.save_every == 0 or self.step == last:
+                self._save()
+        self.generator.load_state_dict(self.best.weights)
+        return self.best
+
+    def advance(self) -> dict[str, float]:
+        """One step of the optimiser, written to the log: its rate, and the terms of its loss before it."""
+        line = self._update()
+        self.step += 1
+        self.log.write({"step": self.step, **line})
+        return line
+
+    def _update(self) -> dict[str, float]:
+        settings, world = self.settings, self.accelerator.num_processes
+        rows, rate = drawn(self.step, len(self.samples), settings)
+        with record_function(PARTS[0]):
+            mine = [self.samples[row] for row in rows[self.accelerator.process_index :: world]]
+        device = self.model.device
+        tokens = self._summed(torch.tensor(float(sum(len(sample.teacher) for sample in mine)), device=device))
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate(self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        summed = torch.zeros(len(TERMS), device=device)
+        for begin in range(0, len(mine), settings.micro_batch):
+            part = mine[begin : begin + settings.micro_batch]
+            terms = losses(self.model, self.generator, part, rate, settings.checkpointing)
+            # the means over these dialogues, as their share of the means over the batch
+            share = sum(len(sample.teacher) for sample in part) / float(tokens)
+            shares = torch.tensor([share, *[len(part) / settings.batch] * 2], device=device)
+            values = torch.stack([terms[name] for name in TERMS]) * shares
+            loss = (values * values.new_tensor([1.0, settings.entropy, settings.collapse])).sum()
+            with record_function(PARTS[3]):
+                loss.backward()
+            summed += values.detach()
+        with record_function(PARTS[4]):
+            for parameter in self.parameters:
+                parameter.grad = self._summed(parameter.grad)
+            norm = self._clip()
+            self.optimizer.step()
+        found = dict(zip(TERMS, self._summed(summed).tolist(), strict=True))
+        if not np.isfinite([*found.values(), norm]).all():
+            raise DivergedError(
+                f"The losses are no longer finite numbers at step {self.step + 1}: "
+                "lower the learning rate, or clip the gradient."
+            )
+        return {"rate": rate, **found, "gradient_norm": norm}
+
+    def _summed(self, value: Tensor) -> Tensor:
+        """The sum over all processes."""
+        return self.accelerator.reduce(value, "sum") if self.accelerator.num_processes > 1 else value
+
+    def _clip(self) -> float:
+        """Bounds the gradient; its norm before."""
+        bound = self.settings.clip if self.settings.clip_by == "norm" else float("inf")
+        norm = nn.utils.clip_grad_norm_(self.parameters, bound)
+        if self.settings.clip_by == "value":
+            nn.utils.clip_grad_value_(self.parameters, self.settings.clip)
+        return float(norm)
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """L_pred on the validation dialogues at every rate; the state is kept where it is the lowest yet."""
+        found = {}
+        size, world = self.settings.micro_batch, self.accelerator.num_processes
+        for rate in sorted(set(self.settings.rates)):
+            total = torch.zeros(2, device=self.model.device)
+            for begin in range(self.accelerator.process_index * size, len(self.validation), world * size):
+                part = [self.validation[i] for i in range(begin, min(begin + size, len(self.validation)))]
+                tokens = sum(len(sample.teacher) for sample in part)
+                value = losses(self.model, self.generator, part, rate)["prediction"]
+                total += torch.stack([value * tokens, value.new_tensor(float(tokens))])
+            weighted, tokens = self._summed(total).tolist()
+            found[str(rate)] = weighted / tokens
+        loss = float(np.mean(list(found.values())))
+        self.log.write({"step": self.step, "validation": found, "mean": loss})
+        if loss < self.best.loss:
+            weights = {
+                name: value.detach().cpu().clone() for name, value in self.generator.state_dict().items()
+            }
+            self.best = Best(self.step, loss, found, weights)
+
+    def _about(self) -> dict[str, Any]:
+        """What a run must share with the one it continues."""
+        return {
+            "model": self.model.name,
+            "training_dialogues": len(self.samples),
+            "validation_dialogues": len(self.validation),
+            "settings": asdict(self.settings),
+        }
+
+    def _save(self) -> None:
+        """The whole state of the run, all at once."""
+        if not self.accelerator.is_main_process:
+            return
+        part = self.folder / f"{CHECKPOINT}.part"
+        state = {
+            "about": self._about(),
+            "step": self.step,
+            "generator": self.generator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": asdict(self.best),
+        }
+        torch.save(state, part)
+        os.replace(part, self.folder / CHECKPOINT)
+
+    def _resume(self) -> None:
+        """Goes on where the last checkpoint was written."""
+        path = self.folder / CHECKPOINT
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location=self.model.device)
+        if state["about"] != self._about():
+            raise TrainingError(
+                f"{self.folder.name!r} holds a run with other settings or other dialogues: "
+                "give this one another folder, or remove that one."
+            )
+        self.generator.load_state_dict(state["generator"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.best = state["step"], Best(**state["best"])

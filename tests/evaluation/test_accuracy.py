@@ -10,6 +10,7 @@ from compressor.evaluation.accuracy import (
     Accuracy,
     answer_batch,
     by_method,
+    differences,
     encode_all,
     evaluate,
     exact_match,
@@ -84,10 +85,12 @@ def test_averages_errors_and_differences_by_hand() -> None:
     value, error = paired_difference(first, second)  # 0.5, 0.5, 0
     assert value == pytest.approx(100 / 3)
     assert error == pytest.approx(100 * (1 / 12) ** 0.5 / 3**0.5)
-    assert tables.differences([first, second], "x", "sample") == [
+    assert differences([first, second], "x", "sample") == [
         {"rate": 0.9, "difference": "x - sample", "points": 33.33, "standard_error": 16.67}
     ]
-    assert "| x | 90% | 26 | 66.7 | 33.3 | 50.0 | 28.9 |" in tables.accuracy_table([first, second])
+    assert "| x | 90% | 26 | 66.7 | 33.3 | 50.0 | 28.9 |" in str(
+        tables.accuracy_table([first.as_data(), second.as_data()])
+    )
 
 
 @pytest.mark.parametrize("m", [1, 2, 5, 13, 26, 100, 200, 256])

@@ -1,12 +1,9 @@
 """The mask of image tokens: where it acts, that it lasts for one call, and that gradients know it."""
 
 import threading
-from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
-from torch.utils.checkpoint import checkpoint
 
 from compressor.decoding import Pruning, Request, hidden_states, prefill
 from compressor.models.base import PromptEmbeddings
@@ -54,11 +51,11 @@ def test_every_projection_of_every_layer_is_partial(xcomposer, prompt):
 @torch.no_grad()
 def test_hidden_states_equal_the_language_model_that_is_given_the_mask(xcomposer, prompt):
     embeds, mask = prompt.embeddings[None], prompt.image_mask[None]
-    states = hidden_states(xcomposer.decoder, embeds, mask)
+    states = hidden_states(xcomposer.decoder, embeds, image_mask=mask)
     stock = xcomposer.hf.language(inputs_embeds=embeds, image_mask=mask, use_cache=False).last_hidden_state
     torch.testing.assert_close(states, stock, atol=1e-5, rtol=0)
     text = hidden_states(xcomposer.decoder, embeds)
-    assert torch.equal(text, hidden_states(xcomposer.decoder, embeds, torch.zeros_like(mask)))
+    assert torch.equal(text, hidden_states(xcomposer.decoder, embeds, image_mask=torch.zeros_like(mask)))
     assert (states - text).abs()[0, 2:].max() > 0.1
 
 
@@ -75,25 +72,19 @@ def test_text_costs_nothing_more(xcomposer, monkeypatch):
 
 
 def test_other_models_never_see_a_mask(model):
-    ids = torch.tensor([model.embed_ids([1, 4, 5], torch.randn(3, model.width)).image_mask.tolist()])
-    assert ids.tolist() == [[False, True, True, True, False]]
-    embeds = torch.randn(1, 5, model.width)
-    assert torch.equal(hidden_states(model.decoder, embeds, ids.bool()), hidden_states(model.decoder, embeds))
+    prompt = model.embed_ids([1, 4, 5], torch.randn(3, model.width))
+    assert prompt.image_mask.tolist() == [False, True, True, True, False]
+    embeds, mask = prompt.embeddings[None], prompt.image_mask[None]
+    with_mask = hidden_states(model.decoder, embeds, image_mask=mask)
+    assert torch.equal(with_mask, hidden_states(model.decoder, embeds))
 
 
 def test_a_layer_recomputed_in_the_backward_pass_sees_its_own_mask(xcomposer, prompt):
-    saving = replace(
-        xcomposer.decoder,
-        layers=[partial(checkpoint, layer, use_reentrant=False) for layer in xcomposer.decoder.layers],
-    )
     gradients = []
-    for decoder, mask in (
-        (xcomposer.decoder, prompt.image_mask),
-        (saving, prompt.image_mask),
-        (saving, None),
-    ):
+    for checkpointed, mask in ((False, prompt.image_mask), (True, prompt.image_mask), (True, None)):
         embeds = prompt.embeddings.clone().requires_grad_()
-        states = hidden_states(decoder, embeds[None], None if mask is None else mask[None])
+        mask = None if mask is None else mask[None]
+        states = hidden_states(xcomposer.decoder, embeds[None], checkpointed, mask)
         states[0, -1].square().sum().backward()
         gradients.append(embeds.grad)
     plain, saved, text = gradients
@@ -105,12 +96,16 @@ def test_two_threads_do_not_mix_their_masks(xcomposer, prompt):
     """Both are held inside the same layer at the same time."""
     masks = [prompt.image_mask, ~prompt.image_mask, torch.zeros(9, dtype=torch.bool)]
     with torch.no_grad():
-        alone = [hidden_states(xcomposer.decoder, prompt.embeddings[None], mask[None]) for mask in masks]
+        alone = [
+            hidden_states(xcomposer.decoder, prompt.embeddings[None], image_mask=mask[None]) for mask in masks
+        ]
     barrier, found = threading.Barrier(len(masks), timeout=60), [None] * len(masks)
 
     @torch.no_grad()
     def read(index):
-        found[index] = hidden_states(xcomposer.decoder, prompt.embeddings[None], masks[index][None])
+        found[index] = hidden_states(
+            xcomposer.decoder, prompt.embeddings[None], image_mask=masks[index][None]
+        )
 
     def wait(*_):
         barrier.wait()

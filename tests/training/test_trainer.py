@@ -1,66 +1,188 @@
-"""The trainer asks what a chat would read, learns, and leaves the model as it was."""
+"""The trainer learns, leaves the model as it was, and makes the same steps however it is run."""
+
+import json
+from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from compressor import ChatSession, load_model
-from compressor.data import scenes
+from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.evaluation.references import TopK
 from compressor.methods.metacompress import MetaCompress
 from compressor.training import trainer
+from compressor.training.settings import Settings
+
+SETTINGS = Settings(
+    steps=6,
+    batch=4,
+    micro_batch=4,
+    rates=(0.9, 0.95),
+    validate_every=3,
+    save_every=2,
+    entropy=0.03,
+    collapse=0.1,
+)
 
 
-@pytest.fixture(scope="module")
-def model():
-    return load_model("tiny")
+@pytest.fixture
+def make(tiny, samples, accelerator, tmp_path):
+    def made(settings=SETTINGS, folder="run", validation=4):
+        generator = MetaCompress.create(tiny, d_c=8, pool="average")
+        checks = [samples[i] for i in range(validation)]
+        return trainer.Trainer(tiny, generator, samples, checks, settings, tmp_path / folder, accelerator)
+
+    return made
 
 
-@pytest.fixture(scope="module")
-def samples(model):
-    return trainer.prepare(model, [scenes.dialogue(i, turns=3) for i in range(12)])
+class Killed(BaseException):
+    """A process that is gone."""
 
 
-def test_the_ids_are_those_of_a_chat(model) -> None:
-    dialogue = scenes.dialogue(scenes.HELD_OUT + 7)
-    before, after, follows = trainer.dialogue_ids(model, dialogue)
-    ids = []
-    for index, turn in enumerate(dialogue.turns):
-        answer = model.tokenizer(turn.answer, add_special_tokens=False)["input_ids"]
-        ids += [*model.prompt_ids(turn.question, first=not index), *answer, model.eos_id]
-    assert [*before.tolist(), model.image_token_id, *after.tolist()] == ids
-    responses = after[1:][follows[:-1]].tolist()
-    assert model.decode(responses) == " ".join(turn.answer for turn in dialogue.turns)
+class KilledAt:
+    """A progress bar that ends the process after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def update(self, count: int) -> None:
+        self.left -= count
+        if not self.left:
+            raise Killed
+
+    def set_postfix(self, **figures: float) -> None:
+        pass
 
 
-def test_the_teacher_is_the_uncompressed_chat(model, samples) -> None:
-    dialogue = scenes.dialogue(0, turns=3)
-    session = ChatSession(model, dialogue.image, method="none", rate=0.0)
-    "".join(session.ask(dialogue.turns[0].question, max_new_tokens=1))
-    assert int(samples.teacher[0][0].argmax()) == session.turns[0].answer_ids[0]
-
-
-def test_training_lowers_the_loss_and_keeps_the_model(model, samples) -> None:
-    before = {name: value.clone() for name, value in model.hf.state_dict().items()}
-    generator = MetaCompress.create(model, d_c=16, pool="average")
-    rows = torch.arange(len(samples))
+def test_training_lowers_the_loss_and_keeps_the_model(tiny, samples, make) -> None:
+    before = {name: value.clone() for name, value in tiny.hf.state_dict().items()}
+    run = make(replace(SETTINGS, steps=40, batch=6, micro_batch=6, rates=(0.95,), validate_every=20))
 
     def loss() -> float:
         with torch.no_grad():
-            return float(trainer.losses(model, generator, samples, rows, 0.95)["prediction"])
+            return float(trainer.losses(tiny, run.generator, list(samples), 0.95)["prediction"])
 
-    start, lines = loss(), []
-    trainer.fit(model, generator, samples, trainer.Settings(steps=40, batch=6, rates=(0.95,)), lines.append)
+    start = loss()
+    best = run.fit()
     assert loss() < 0.9 * start
-    assert [line["step"] for line in lines] == [20, 40]
-    assert all(torch.equal(value, before[name]) for name, value in model.hf.state_dict().items())
+    assert best.step in (20, 40)
+    assert all(torch.equal(value, before[name]) for name, value in tiny.hf.state_dict().items())
 
 
-def test_top_k_gets_gradients_through_its_choice(model, samples) -> None:
-    generator = TopK(model.width, samples.embeddings.shape[1])
-    rows = torch.arange(4)
-    trainer.losses(model, generator, samples, rows, 0.9)["prediction"].backward()
+def test_an_uncompressed_student_has_no_prediction_loss(tiny, samples) -> None:
+    def identity(images, budget):
+        return torch.eye(images.shape[1])[None]
+
+    terms = trainer.losses(tiny, identity, [samples[0], samples[1]], 0.0)
+    assert terms["prediction"] < 1e-6
+    assert terms["entropy"] == 0
+    assert terms["collapse"] == 1
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+def test_a_killed_run_goes_on_to_the_same_weights_and_log(make, tmp_path, stop: int) -> None:
+    whole = make(folder="whole")
+    whole.fit()
+    with pytest.raises(Killed):
+        make(folder="cut").fit(KilledAt(stop))
+    with (tmp_path / "cut" / "log.jsonl").open("a") as file:
+        file.write('{"step": 99, "predic')  # the line that was being written
+    again = make(folder="cut")
+    assert again.step == (stop - 1) // 2 * 2
+    best = again.fit()
+    for one, other in zip(again.generator.parameters(), whole.generator.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert best.step == whole.best.step
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "cut")]
+    assert logs[0] == logs[1]
+
+
+def test_the_best_state_in_validation_is_given_back(make, tmp_path) -> None:
+    run = make(replace(SETTINGS, peak=0.3, warmup=0, validate_every=1))  # so fast that it gets worse
+    best = run.fit()
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    checks = {line["step"]: line["mean"] for line in lines[1:] if "validation" in line}
+    assert best.step == min(checks, key=checks.get)
+    assert best.step < SETTINGS.steps
+    run._validate()
+    assert run.best.step == best.step
+    assert run.best.loss == pytest.approx(checks[best.step], rel=1e-6)
+
+
+@pytest.mark.parametrize("change", [{"micro_batch": 1}, {"micro_batch": 3}, {"checkpointing": True}])
+def test_how_a_batch_is_split_changes_no_step(make, change: dict) -> None:
+    runs = [make(folder="one"), make(replace(SETTINGS, **change), folder="other")]
+    for run in runs:
+        run.fit()
+    for one, other in zip(*(run.generator.parameters() for run in runs), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("clip_by", ["norm", "value", "none"])
+def test_the_gradient_is_clipped_as_asked(make, clip_by: str) -> None:
+    run = make(replace(SETTINGS, clip_by=clip_by, clip=1e-3))
+    line = run._update()
+    gradients = torch.cat([p.grad.flatten() for p in run.parameters])
+    assert line["gradient_norm"] > 1e-2
+    if clip_by == "norm":
+        assert gradients.norm() == pytest.approx(1e-3, rel=1e-3)
+    elif clip_by == "value":
+        assert gradients.abs().max() <= 1e-3
+        assert gradients.norm() > 1e-3
+    else:
+        assert gradients.norm() == pytest.approx(line["gradient_norm"], rel=1e-5)
+
+
+def test_plain_sgd_is_the_gradient_times_the_rate(make) -> None:
+    run = make(replace(SETTINGS, optimizer="sgd", clip_by="none", warmup=0))
+    before = [p.detach().clone() for p in run.parameters]
+    run._update()
+    for old, new in zip(before, run.parameters, strict=True):
+        assert torch.allclose(new, old - SETTINGS.peak * new.grad, atol=1e-9)
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
+def test_every_epoch_reads_every_dialogue_once(total: int, batch: int, seed: int) -> None:
+    settings = Settings(batch=batch, rates=(0.5, 0.9), seed=seed)
+    rows = []
+    for step in range(-(-3 * total // batch)):
+        some, rate = trainer.drawn(step, total, settings)
+        assert len(some) == batch
+        assert rate in settings.rates
+        rows += some
+    for epoch in range(3):
+        assert Counter(rows[epoch * total : (epoch + 1) * total]) == Counter(range(total))
+
+
+def test_other_settings_do_not_continue_a_run(make) -> None:
+    make().fit()
+    with pytest.raises(TrainingError, match="other settings"):
+        make(replace(SETTINGS, peak=1.0))
+
+
+def test_numbers_that_are_not_finite_end_the_run(make) -> None:
+    run = make()
+    with torch.no_grad():
+        run.generator.query.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="step 1"):
+        run.fit()
+
+
+def test_a_batch_must_be_shared_evenly(tiny, samples, tmp_path) -> None:
+    class Three:
+        num_processes, process_index, is_main_process = 3, 0, True
+
+    with pytest.raises(InvalidOptionError, match="3 processes"):
+        trainer.Trainer(tiny, MetaCompress.create(tiny), samples, samples, SETTINGS, tmp_path, Three())
+
+
+def test_top_k_gets_gradients_through_its_choice(tiny, samples) -> None:
+    generator = TopK(tiny.width, len(samples[0].image))
+    trainer.losses(tiny, generator, [samples[i] for i in range(4)], 0.9)["prediction"].backward()
     assert all(torch.isfinite(p.grad).all() for p in generator.parameters())
     assert float(generator.score[0].weight.grad.abs().max()) > 0
-    weights = generator(samples.embeddings[:2].float(), 26)
-    assert weights.shape == (2, 26, 256)
-    assert torch.allclose(weights.sum(-1), torch.ones(2, 26))
+    weights = generator(samples[0].image[None], 26)
+    assert weights.shape == (1, 26, 256)
+    assert torch.allclose(weights.sum(-1), torch.ones(1, 26))

@@ -1,0 +1,132 @@
+"""Measured results and published ones in one table, every column saying which of the two it is."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from compressor.errors import ResultsError
+from compressor.evaluation.markup import Table
+
+Row = dict[str, Any]
+Cell = Callable[[Row], str]
+Column = tuple[str, Cell]  # a head, and what a result shows below it
+TERMS = {"entropy": True, "collapse": True, "clip": True}  # of the paper's method; L_pred is always there
+MEASURED = "measured"
+
+
+def agree(row: Row, published: Row, fields: Sequence[str] = ("model", "data")) -> bool:
+    """Whether a published number is of the setting that was measured.
+
+    The ``fields``, the method and the rate must be the same; so must the loss terms and the training data
+    where the measured row names them. "metacompress: NAME" is that method with other weights, and the
+    uncompressed model is the same at every rate.
+    """
+    method = row["method"].partition(":")[0]
+    return (
+        method == published["method"]
+        and (method == "none" or row["rate"] == published["rate"])
+        and all(row.get(field) == published.get(field) for field in fields)
+        and row.get("terms") in (None, published.get("terms", TERMS))
+        and row.get("trained_on") in (None, published.get("trained_on", published.get("data")))
+    )
+
+
+def beside(
+    rows: Sequence[Row],
+    published: Sequence[Row],
+    keys: Sequence[Column],
+    values: Sequence[Column],
+    *,
+    fields: Sequence[str] = ("model", "data"),
+    notes: Sequence[str] = (),
+) -> Table:
+    """One line per result: its keys, its measured values, the published ones and where they are published.
+
+    Args:
+        rows: measured; where there are none the published ones are the table.
+        published: of which the first that agrees stands beside a measured one.
+        keys: columns that tell the setting.
+        values: columns that are shown of both.
+        fields: that must agree, as of ``agree``.
+        notes: below the table, before those of the published rows.
+    Raises:
+        ResultsError: there is nothing to show.
+    """
+    shown = rows or published
+    require(shown, "There are no results to put into this table.")
+    columns = [(head, [cell(row) for row in shown]) for head, cell in keys]
+    if not rows:
+        columns += [(head, [cell(row) for row in shown]) for head, cell in values]
+        columns.append(("source", [_label(row) for row in shown]))
+        return assemble(columns, [*notes, *_notes(published)])
+    found = [next((p for p in published if agree(row, p, fields)), None) for row in rows]
+    known = [row for row in found if row]
+    label = f", {MEASURED}" if known else ""
+    columns += [(head + label, [cell(row) for row in rows]) for head, cell in values]
+    columns += [(f"{head}, published", [cell(p) if p else "" for p in found]) for head, cell in values]
+    columns.append(("published in", [p["source"]["table"] if p else "" for p in found]))
+    return assemble(columns, [*notes, *_notes(known)])
+
+
+def pivot(
+    rows: Sequence[Row],
+    published: Sequence[Row],
+    *,
+    corner: Sequence[str],
+    lead: Callable[[Row], tuple[str, ...]],
+    column: Cell,
+    cell: Cell,
+    columns: Sequence[str] = (),
+) -> Table:
+    """Settings down and others across, one result per cell, each column measured or published in one table.
+
+    Args:
+        rows: measured; where there are none the published ones are the table.
+        published: those that agree with a measured one get columns beside it.
+        corner: heads of the leading columns.
+        lead: the leading cells of a result.
+        column: the head a result stands below.
+        cell: what is shown of it.
+        columns: the order of the heads; that of the results if empty.
+    Raises:
+        ResultsError: there is nothing to show, or two measured results claim one cell.
+    """
+    require(rows or published, "There are no results to put into this table.")
+    known = [p for p in published if not rows or any(agree(row, p) for row in rows)]
+    cells: dict[tuple, str] = {}
+    for row in rows:
+        place = lead(row), column(row), MEASURED
+        if place in cells:
+            setting = ", ".join(filter(None, [*place[0], place[1]]))
+            raise ResultsError(f"Two results claim the cell {setting}; give this table one of them.")
+        cells[place] = cell(row)
+        cells |= {(*place[:2], _label(p)): cell(p) for p in published if agree(row, p)}
+    if not rows:
+        cells = {(lead(p), column(p), _label(p)): cell(p) for p in published}
+    leads = list(dict.fromkeys(place[0] for place in cells))
+    table = [(head, [each[i] for each in leads]) for i, head in enumerate(corner)]
+    for head in dict.fromkeys(columns or [place[1] for place in cells]):
+        for label in dict.fromkeys(place[2] for place in cells if place[1] == head):
+            name = f"{head}, {label}" if known else head
+            table.append((name, [cells.get((each, head, label), "") for each in leads]))
+    return assemble(table, _notes(known))
+
+
+def assemble(columns: Sequence[tuple[str, Sequence[str]]], notes: Sequence[str] = ()) -> Table:
+    """A table of the columns that say anything."""
+    kept = [(head, cells) for head, cells in columns if any(cells)]
+    rows = zip(*(cells for _, cells in kept), strict=True)
+    return Table(tuple(head for head, _ in kept), tuple(rows), tuple(notes))
+
+
+def require(rows: Sequence[Row], sentence: str) -> None:
+    """Refuses to make a table of nothing."""
+    if not rows:
+        raise ResultsError(sentence)
+
+
+def _label(row: Row) -> str:
+    return f"published, {row['source']['table']}"
+
+
+def _notes(published: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(note for row in published for note in row["notes"]))

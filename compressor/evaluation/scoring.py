@@ -1,0 +1,84 @@
+"""How right an answer is, in [0, 1], by the rule of its benchmark."""
+
+import re
+from collections.abc import Callable, Sequence
+
+from compressor.data.dialogues import Turn
+from compressor.errors import InvalidOptionError
+from compressor.evaluation.vqa import soft_accuracy
+
+Scorer = Callable[[str, Turn], float]
+
+
+def exact_match(prediction: str, truth: str) -> bool:
+    """Whether an answer is the true one but for case, spaces and closing punctuation."""
+    return _plain(prediction) == _plain(truth)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip().strip(".!?,").lower()
+
+
+def chosen_letter(answer: str, options: Sequence[str]) -> str | None:
+    """The option that an answer to a multiple choice names, as a letter; None where it names none or several.
+
+    Understood, in this order and with or without "the answer is" before them: the letter alone or before its
+    text ("B", "(B)", "B. a dog"), the text of an option, a letter that goes on otherwise ("the answer is B as
+    ..."), and a letter in brackets anywhere.
+
+    Args:
+        answer: of the model.
+        options: texts in order, with or without a leading letter.
+    """
+    letters = [chr(ord("A") + i) for i in range(len(options))]
+    one = f"([{''.join(letters)}])"
+    said = re.sub(r"^\W*(?:(?:the|my|best|correct)\s+)*answer(?:\s+is)?\s*:?\s*", "", answer, flags=re.I)
+    opening = re.match(rf"\s*(?:\({one}\)|{one}(?=[.:),]|\s*$))", said)
+    if opening:
+        return opening[1] or opening[2]
+    texts = [
+        _plain(re.sub(rf"^\s*\(?{letter}[.:)]\s*", "", text))
+        for letter, text in zip(letters, options, strict=True)
+    ]
+    if texts.count(_plain(said)) == 1:
+        return letters[texts.index(_plain(said))]
+    for pattern in (rf"\b(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*{one}\b", rf"\({one}\)"):
+        named = set(re.findall(pattern, answer))
+        if named:
+            return named.pop() if len(named) == 1 else None
+    return None
+
+
+def _exact(answer: str, turn: Turn) -> float:
+    return float(exact_match(answer, turn.answer))
+
+
+def _vqa(answer: str, turn: Turn) -> float:
+    if not turn.answers:
+        raise InvalidOptionError(f"VQA accuracy needs the annotators' answers to {turn.question!r}.")
+    return soft_accuracy(answer, turn.answers)
+
+
+def _choice(answer: str, turn: Turn) -> float:
+    if not turn.options:
+        raise InvalidOptionError(f"A choice needs the options of {turn.question!r}.")
+    truth = chosen_letter(turn.answer, turn.options)
+    return float(truth is not None and chosen_letter(answer, turn.options) == truth)
+
+
+SCORERS: dict[str, Scorer] = {"exact": _exact, "vqa": _vqa, "choice": _choice}
+
+
+def scorer(name: str) -> Scorer:
+    """The rule of a benchmark: from an answer and its turn to a score in [0, 1].
+
+    Args:
+        name: "exact" (generated scenes, GQA), "vqa" (VQA v2) or "choice" (Video-MME).
+    Raises:
+        InvalidOptionError: there is no such rule, or answers are marked by a judge instead.
+    """
+    if name == "judge":
+        raise InvalidOptionError("A judge marks the answers of this benchmark: name one with --judge.")
+    if name not in SCORERS:
+        raise InvalidOptionError(f"There is no rule {name!r}; choose one of {', '.join(SCORERS)}.")
+    return SCORERS[name]

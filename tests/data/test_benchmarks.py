@@ -1,0 +1,119 @@
+"""The benchmarks by name; the generated world and its two halves."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compressor.data import benchmarks, questions, scenes
+from compressor.data.benchmarks import get_benchmark, list_benchmarks
+from compressor.data.world import CLASSES
+from compressor.errors import DataError, StudioError, UnknownBenchmarkError
+
+HALVES = {
+    "scenes-a": (benchmarks.CLASSES_A, benchmarks.KINDS_A),
+    "scenes-b": (benchmarks.CLASSES_B, benchmarks.KINDS_B),
+}
+
+
+def named_class(question):
+    """The class that a question names; None for one that names a cell or nothing."""
+    name = questions.parse(question).name
+    return name if name in CLASSES else None
+
+
+def test_names_and_scorers():
+    assert {benchmark.name: benchmark.scorer for benchmark in list_benchmarks()} == {
+        "scenes": "exact",
+        "scenes-a": "exact",
+        "scenes-b": "exact",
+        "gqa": "exact",
+        "vqa-v2": "vqa",
+        "convbench": "judge",
+        "video-mme": "choice",
+    }
+    for benchmark in list_benchmarks():
+        assert get_benchmark(benchmark.name) is benchmark
+        assert benchmark.needs_folder == (not benchmark.name.startswith("scenes"))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UnknownBenchmarkError, match=r"no benchmark 'coco'; choose among scenes, .*video-mme"):
+        get_benchmark("coco")
+    assert issubclass(UnknownBenchmarkError, StudioError)
+
+
+@pytest.mark.parametrize("name", ["gqa", "vqa-v2", "convbench", "video-mme"])
+def test_a_folder_is_needed_and_must_be_there(name, tmp_path):
+    with pytest.raises(DataError, match="name the folder"):
+        get_benchmark(name).dialogues("validation")
+    with pytest.raises(DataError, match="There is no folder"):
+        get_benchmark(name).dialogues("validation", folder=tmp_path / "nowhere")
+    with pytest.raises(DataError, match="There is no file"):
+        get_benchmark(name).dialogues("validation", folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["convbench", "video-mme"])
+def test_some_have_no_training_split(name, tmp_path):
+    with pytest.raises(DataError, match="no split 'train'; it has validation"):
+        get_benchmark(name).dialogues("train", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options", [{"split": "test"}, {"count": 0}, {"turns": 0}, {"seed": -1}, {"seed": 800}]
+)
+def test_what_cannot_be_asked_of_the_generated_world(options):
+    with pytest.raises(DataError):
+        get_benchmark("scenes").dialogues(**{"split": "train", "count": 1, **options})
+
+
+def test_scenes_are_those_of_their_seeds():
+    held_out = get_benchmark("scenes").dialogues("validation", count=3)
+    assert [d.id for d in held_out] == [f"scene-{scenes.HELD_OUT + i}" for i in range(3)]
+    assert [d.turns for d in held_out] == [scenes.dialogue(scenes.HELD_OUT + i).turns for i in range(3)]
+    assert [d.id for d in get_benchmark("scenes").dialogues("train", count=2, seed=1)] == [
+        "scene-201000000",
+        "scene-201000001",
+    ]
+    assert len(get_benchmark("scenes").dialogues("train")) == 500
+    last = get_benchmark("scenes").dialogues("train", count=1, seed=799)[0]
+    assert int(last.id.removeprefix("scene-")) + 1_000_000 == scenes.HELD_OUT
+
+
+def test_the_halves_are_disjoint_and_together_everything():
+    (classes_a, kinds_a), (classes_b, kinds_b) = HALVES.values()
+    assert not set(classes_a) & set(classes_b)
+    assert set(classes_a) | set(classes_b) == set(CLASSES)
+    assert len(classes_a) == len(classes_b) == 20
+    assert not set(kinds_a) & set(kinds_b)
+    assert set(kinds_a) | set(kinds_b) == set(questions.KINDS)
+    for kinds in (kinds_a, kinds_b):
+        assert len(kinds) == 6
+        assert set(kinds) & set(questions.FOLLOW_UPS)
+
+
+@pytest.mark.parametrize("name", HALVES)
+@settings(max_examples=25)
+@given(first=st.integers(0, 799), turns=st.integers(1, 5))
+def test_a_half_shows_and_asks_for_nothing_of_the_other(name, first, turns):
+    classes, kinds = HALVES[name]
+    other = set(CLASSES) - set(classes)
+    found, again = (
+        get_benchmark(name).dialogues("validation", count=4, seed=first, turns=turns) for _ in range(2)
+    )
+    assert [(d.id, d.turns, d.objects) for d in found] == [(d.id, d.turns, d.objects) for d in again]
+    for dialogue in found:
+        assert len(dialogue.turns) == turns
+        assert {item.name for item in dialogue.objects} <= set(classes)
+        for turn in dialogue.turns:
+            assert turn.kind in kinds
+            assert named_class(turn.question) not in other
+            assert turn.answer not in other
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_every_kind_of_a_half_occurs_often_enough_to_be_learned(name):
+    found = get_benchmark(name).dialogues("train", count=1000)
+    asked = [turn.kind for dialogue in found for turn in dialogue.turns]
+    for kind in HALVES[name][1]:
+        assert 0.05 < asked.count(kind) / len(asked) < 0.4, kind
+    assert found[0].image.size == (224, 224)

@@ -1,0 +1,104 @@
+"""Answers side by side are the answers of a chat, and an image is encoded once for all settings."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from compressor import ChatSession, get_method, load_model
+from compressor.data import scenes
+from compressor.errors import ContextLengthError, InvalidOptionError
+from compressor.evaluation.answering import Setting, answer, answer_batch
+from compressor.methods.metacompress import MetaCompress
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny")
+
+
+@pytest.fixture(scope="module")
+def dialogues():
+    return [scenes.dialogue(scenes.HELD_OUT + 500_000 + i) for i in range(6)]
+
+
+def in_a_session(model, dialogue, method, rate, max_new_tokens=16):
+    session = ChatSession(model, dialogue.image, method=method, rate=rate)
+    return ["".join(session.ask(t.question, max_new_tokens=max_new_tokens)) for t in dialogue.turns]
+
+
+@pytest.mark.parametrize("method", ["none", "metacompress", "visionzip", "fastv"])
+def test_a_batch_answers_as_a_session_does(tiny, dialogues, method: str) -> None:
+    setting = Setting.of(get_method(method, model=tiny), 0.9)
+    found = {each.dialogue: each for part in answer(tiny, dialogues, [setting], batch=4) for each in part}
+    assert found.keys() == {dialogue.id for dialogue in dialogues}
+    for dialogue in dialogues:
+        assert found[dialogue.id].texts == in_a_session(tiny, dialogue, method, 0.9)
+        assert found[dialogue.id].image_tokens == (256 if method == "none" else 26)
+
+
+@pytest.mark.parametrize("max_new_tokens", [1, 2, 7])
+def test_answers_of_different_lengths_end_where_they_would_alone(model, image, max_new_tokens) -> None:
+    """The random model seldom ends an answer, the third of these chats does; all go on after it."""
+    asked = [["how many cats?", "what color is it?", "is it red?"], ["is it?", "no", "the dog"]]
+    asked.append(["yes, no, red, blue", "s", "color is the dog"])
+    reduced = [model.encode(image.rotate(40 * i)).embeddings[: 5 + i] for i in range(3)]
+    together = answer_batch(model, reduced, asked, max_new_tokens)
+    alone = [answer_batch(model, [r], [q], max_new_tokens)[0] for r, q in zip(reduced, asked, strict=True)]
+    assert together == alone
+
+
+def test_an_image_is_encoded_once_for_all_settings_and_never_for_what_is_known(
+    tiny, dialogues, monkeypatch
+) -> None:
+    encoded = []
+    encode = tiny.encode_batch
+
+    def counted(images, want):
+        encoded.append((len(images), want))
+        return encode(images, want)
+
+    monkeypatch.setattr(tiny, "encode_batch", counted)
+    settings = [
+        Setting.of(get_method(name, model=tiny), rate)
+        for name in ("sample", "visionzip")
+        for rate in (0.9, 0.95)
+    ]
+    first = [each for part in answer(tiny, dialogues, settings, batch=4) for each in part]
+    assert encoded == [(4, frozenset({"cls_attention", "keys"})), (2, frozenset({"cls_attention", "keys"}))]
+    assert len({each.key for each in first}) == len(first) == 24
+    known = {each.key for each in first} - {(settings[1].key, dialogues[2].id)}
+    (again,) = answer(tiny, dialogues, settings, known=known, batch=4)
+    assert encoded[2:] == [(1, frozenset({"cls_attention", "keys"}))]
+    assert again == [each for each in first if each.key not in known]
+    assert list(answer(tiny, dialogues, settings, known={each.key for each in first})) == []
+
+
+def test_a_key_tells_rates_and_weights_apart(tiny) -> None:
+    one, two = (MetaCompress.create(tiny, d_c=8, seed=seed) for seed in (0, 1))
+    keys = {Setting.of(method, rate).key for method in (one, two) for rate in (0.9, 0.95)}
+    assert len(keys) == 4
+    assert Setting.of(MetaCompress.create(tiny, d_c=8, seed=0), 0.9).key == Setting.of(one, 0.9).key
+    with torch.no_grad():
+        one.scale[0] += 1
+    assert Setting.of(one, 0.9).key not in keys
+
+
+def test_what_does_not_fit_is_said_in_a_sentence(tiny, dialogues, monkeypatch) -> None:
+    fastv = Setting.of(get_method("fastv", model=tiny, reselect=True), 0.9)
+    with pytest.raises(InvalidOptionError, match="reselect"):
+        list(answer(tiny, dialogues, [fastv]))
+    monkeypatch.setattr(tiny, "context_length", 280)
+    setting = Setting.of(get_method("none"), 0.0)
+    with pytest.raises(ContextLengthError, match="280 tokens"):
+        list(answer(tiny, dialogues, [setting]))
+
+
+def test_an_answer_ends_where_the_context_does_as_in_a_session(model, image, monkeypatch) -> None:
+    dialogue = scenes.dialogue(0, turns=1)
+    question = replace(dialogue.turns[0], question="how many cats are there?")
+    dialogue = replace(dialogue, load=lambda: image, turns=(question,))
+    monkeypatch.setattr(model, "context_length", 16 + 10 + 4)
+    (found,) = next(answer(model, [dialogue], [Setting.of(get_method("none"), 0.0)]))
+    assert [*found.texts] == in_a_session(model, dialogue, "none", 0.0)
+    assert 1 <= len(found.texts[0].split()) <= 6

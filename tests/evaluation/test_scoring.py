@@ -1,0 +1,109 @@
+"""Scores against hand-computed cases: the VQA evaluation's own examples, and what models say to a choice."""
+
+import pytest
+
+from compressor.data.dialogues import Turn
+from compressor.errors import InvalidOptionError
+from compressor.evaluation.scoring import chosen_letter, exact_match, scorer
+from compressor.evaluation.vqa import normalise, soft_accuracy
+
+OPTIONS = ("A. A dog.", "B. Two cats.", "C. The red car.", "D. Nothing.")
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "expected"),
+    [("cat", "cat", True), (" Cat. ", "cat", True), ("cats", "cat", False), ("", "cat", False)],
+)
+def test_exact_match_forgives_case_space_and_full_stop_only(prediction, truth, expected) -> None:
+    assert exact_match(prediction, truth) is expected
+    assert scorer("exact")(prediction, Turn("what is it?", truth)) == float(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Yes.", "yes"),
+        ("1.5", "1.5"),  # a decimal point stays
+        ("Two", "2"),
+        ("none", "0"),
+        ("eleven", "eleven"),
+        ("a dog on the sofa", "dog on sofa"),
+        ("dont", "don't"),
+        ("don't", "don't"),
+        ("couldnt've", "couldn't've"),
+        ("couldn'tve", "couldn't've"),
+        ("the girl's hat", "girl's hat"),  # apostrophe and colon are kept
+        ("2:50 pm", "2:50 pm"),
+        ("100,978", "100978"),
+        ("black/white", "black white"),
+        ("red, white and blue", "red white and blue"),
+        ("t-shirt", "t shirt"),
+        ("(left)", "left"),
+        ("what?!", "what"),
+        ("3,000 t-shirts", "3000 tshirts"),  # a grouped number drops every mark of the answer
+        ("over\tthere\n", "over there"),
+        ("U.S.A.", "usa"),
+        ("an", ""),
+    ],
+)
+def test_normalisation_of_the_vqa_evaluation(text, expected) -> None:
+    assert normalise(text) == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)])
+def test_soft_accuracy_leaves_one_annotator_out(given, expected) -> None:
+    """With k of 10 annotators agreeing: (k min(1, (k - 1) / 3) + (10 - k) min(1, k / 3)) / 10."""
+    annotated = ["yes"] * given + ["no"] * (10 - given)
+    assert soft_accuracy("Yes.", annotated) == pytest.approx(expected)
+
+
+def test_vqa_scores_normalise_both_sides() -> None:
+    turn = Turn("how many?", "2", answers=("2", "two", "2 dogs", "2", "3", "3", "3", "3", "3", "3"))
+    assert scorer("vqa")("Two", turn) == pytest.approx((3 * 2 / 3 + 7 * 1) / 10)
+    assert scorer("vqa")("the 2 dogs", turn) == pytest.approx((1 * 0 + 9 * 1 / 3) / 10)
+    assert scorer("vqa")("3", turn) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("B", "B"),
+        (" b ", None),  # lower case is a word, not a choice
+        ("B.", "B"),
+        ("(B)", "B"),
+        ("B) Two cats", "B"),
+        ("B. Two cats.", "B"),
+        ("two cats", "B"),
+        ("A dog", "A"),
+        ("A dog and a bird", None),
+        ("The answer is A", "A"),
+        ("The answer is A dog.", "A"),
+        ("The answer is (C).", "C"),
+        ("The correct answer is: D", "D"),
+        ("Answer: C", "C"),
+        ("the answer is C because of the colour", "C"),
+        ("I would choose option D here", "D"),
+        ("It is the red car (C)", "C"),
+        ("Either (A) or (B)", None),
+        ("E", None),
+        ("", None),
+    ],
+)
+def test_the_chosen_letter(answer, letter) -> None:
+    assert chosen_letter(answer, OPTIONS) == letter
+    assert scorer("choice")(answer, Turn("which?", "C", options=OPTIONS)) == float(letter == "C")
+
+
+def test_the_true_choice_may_be_given_as_a_text() -> None:
+    assert scorer("choice")("C.", Turn("which?", "The red car.", options=OPTIONS)) == 1.0
+
+
+def test_rules_that_do_not_fit_are_said_in_a_sentence() -> None:
+    with pytest.raises(InvalidOptionError, match="--judge"):
+        scorer("judge")
+    with pytest.raises(InvalidOptionError, match="no rule 'guess'"):
+        scorer("guess")
+    with pytest.raises(InvalidOptionError, match="annotators"):
+        scorer("vqa")("yes", Turn("is it?", "yes"))
+    with pytest.raises(InvalidOptionError, match="options"):
+        scorer("choice")("A", Turn("which?", "A"))

@@ -1,0 +1,28 @@
+"""The bundled model, and a few dialogues as it reads them."""
+
+import pytest
+from accelerate import Accelerator
+
+from compressor import load_model
+from compressor.data import scenes
+from compressor.training import frozen
+
+
+@pytest.fixture(scope="package")
+def tiny():
+    return load_model("tiny", device="cpu")
+
+
+@pytest.fixture(scope="package")
+def dialogues():
+    return [scenes.dialogue(i, turns=3) for i in range(20)]
+
+
+@pytest.fixture(scope="package")
+def samples(tiny, dialogues, tmp_path_factory):
+    return frozen.prepare(tiny, dialogues, tmp_path_factory.mktemp("frozen"))
+
+
+@pytest.fixture(scope="package")
+def accelerator():
+    return Accelerator(cpu=True)

@@ -1,0 +1,38 @@
+"""Settings are checked when they are made, and the learning rate rises and falls."""
+
+import pytest
+
+from compressor.errors import InvalidOptionError, InvalidRateError
+from compressor.training.settings import BUNDLED, PAPER, Settings
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"steps": 0}, "steps must be at least 1"),
+        ({"peak": float("nan")}, "peak must be a number"),
+        ({"clip_by": "size"}, "clip_by is one of norm, value, none"),
+        ({"optimizer": "lion"}, "optimizer is one of adamw, sgd"),
+        ({"rates": ()}, "at least one reduction rate"),
+    ],
+)
+def test_a_wrong_setting_is_named(wrong: dict, said: str) -> None:
+    with pytest.raises(InvalidOptionError, match=said):
+        Settings(**wrong)
+
+
+def test_a_rate_is_checked() -> None:
+    with pytest.raises(InvalidRateError):
+        Settings(rates=(1.0,))
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
+    rates = [BUNDLED.learning_rate(step) for step in range(BUNDLED.steps)]
+    assert max(rates) == BUNDLED.peak
+    assert rates.index(max(rates)) in (BUNDLED.warmup - 1, BUNDLED.warmup)
+    assert rates[-1] < 1e-4 * BUNDLED.peak
+    assert all(a > b for a, b in zip(rates[BUNDLED.warmup :], rates[BUNDLED.warmup + 1 :], strict=False))
+
+
+def test_the_papers_recipe_is_the_papers() -> None:
+    assert (PAPER.entropy, PAPER.collapse, PAPER.clip, PAPER.rates) == (1.0, 1.0, 1e-2, (0.9,))
