@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from compressor.models.base import Decoder, PromptEmbeddings
+from compressor.models.base import Decoder, PromptEmbeddings, on_device
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Sampling:
 
 
 class Cache:
-    """Keys and values of B rows per layer, in buffers (B, heads, capacity, width) that grow by half."""
+    """Keys and values of B rows per layer, in buffers (B, heads, capacity, width) that grow by an eighth."""
 
     def __init__(self, layers: int, rows: int) -> None:
         self.lengths = [[0] * rows for _ in range(layers)]  # entries in use, per layer and row
@@ -50,6 +50,7 @@ class Cache:
         self.values: list[Tensor | None] = [None] * layers
         self.incoming = [0] * rows  # entries that the present forward adds to each row of the layer in work
         self._uncommitted: list[list[int] | None] = [None] * layers
+        self._ends: tuple[list[int], Tensor] | None = None  # the same for every layer that holds as many
 
     @property
     def rows(self) -> int:
@@ -68,14 +69,21 @@ class Cache:
             return keys, values
         self.keys[layer] = _grown(self.keys[layer], keys, needed)
         self.values[layer] = _grown(self.values[layer], values, needed)
-        for buffer, new in ((self.keys[layer], keys), (self.values[layer], values)):
-            if new.shape[2] == 1:
-                rows = torch.arange(self.rows, device=new.device)
-                buffer[rows, :, torch.tensor(starts, device=new.device)] = new[:, :, 0]
-                continue
+        self._write(self.keys[layer], keys, starts)
+        self._write(self.values[layer], values, starts)
+        return self.keys[layer][:, :, :needed], self.values[layer][:, :, :needed]
+
+    def _write(self, buffer: Tensor, new: Tensor, starts: list[int]) -> None:
+        """Put the new entries (B, heads, L, width) behind those of each row."""
+        if len(set(zip(starts, self.incoming, strict=True))) == 1:
+            buffer[:, :, starts[0] : starts[0] + self.incoming[0]] = new
+        elif new.shape[2] == 1:
+            if self._ends is None or self._ends[0] != starts:
+                self._ends = (list(starts), on_device(starts, new.device))
+            buffer[torch.arange(self.rows, device=new.device), :, self._ends[1]] = new[:, :, 0]
+        else:
             for row, (start, count) in enumerate(zip(starts, self.incoming, strict=True)):
                 buffer[row, :, start : start + count] = new[row, :, :count]
-        return self.keys[layer][:, :, :needed], self.values[layer][:, :, :needed]
 
     def commit(self) -> None:
         """Count what the last `update` of every layer brought."""
@@ -115,7 +123,7 @@ def _grown(buffer: Tensor | None, like: Tensor, needed: int) -> Tensor:
         return buffer
     rows, heads, _, width = like.shape
     # zeros, not empty: masked entries are still multiplied by a weight of 0, and 0 * NaN is NaN
-    grown = like.new_zeros(rows, heads, needed + needed // 2 + 16, width)
+    grown = like.new_zeros(rows, heads, needed + needed // 8 + 16, width)
     if buffer is not None:
         grown[:, :, : buffer.shape[2]] = buffer
     return grown
@@ -196,12 +204,22 @@ def prefill(
     Returns:
         the next id of each request, also its `pending`.
     """
-    prompts = [PromptEmbeddings.text(each) if isinstance(each, Tensor) else each for each in prompts]
+    prompts = [PromptEmbeddings(each) if isinstance(each, Tensor) else each for each in prompts]
     embeds = pad_sequence([each.embeddings for each in prompts], batch_first=True)  # (B, L, d)
-    image_mask = pad_sequence([each.image_mask for each in prompts], batch_first=True)  # (B, L)
-    if not (decoder.takes_image_mask and bool(image_mask.any())):
-        image_mask = None  # text only: spares the layers the work, as every step does
-    return _forward(decoder, requests, embeds, [len(each) for each in prompts], image_mask)
+    lengths = [len(each) for each in prompts]
+    image_mask = _padded_mask(prompts) if decoder.takes_image_mask else None
+    return _forward(decoder, requests, embeds, lengths, image_mask)
+
+
+def _padded_mask(prompts: Sequence[PromptEmbeddings]) -> Tensor | None:
+    """The image masks of sequences of different lengths, (B, L), or None where all of them are text."""
+    if all(each.image_mask is None for each in prompts):
+        return None
+    masks = [
+        each.embeddings.new_zeros(len(each), dtype=torch.bool) if each.image_mask is None else each.image_mask
+        for each in prompts
+    ]
+    return pad_sequence(masks, batch_first=True)
 
 
 def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
@@ -211,7 +229,7 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
         the next id of each request, also its `pending`.
     """
     device = requests[0].logits.device
-    ids = torch.tensor([[request.pending] for request in requests], device=device)
+    ids = on_device([[request.pending] for request in requests], device)
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
@@ -257,7 +275,7 @@ def _forward(
 ) -> list[int]:
     cache = _shared(requests, len(decoder.layers))
     cache.incoming = lengths
-    starts = torch.tensor([request.position for request in requests], device=x.device)
+    starts = on_device([request.position for request in requests], x.device)
     positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
     rotary = decoder.rotary(x, position_ids=positions)
     prunings = [None if request.position else request.pruning for request in requests]
@@ -286,14 +304,19 @@ def _forward(
                 attention = _attention(decoder, cache, index, row, entering, rotary, pruning.query)
                 pruning.kept = pruning.select(attention)
     cache.commit()
-    last = torch.tensor(cache.incoming, device=x.device) - 1
-    logits = decoder.head(
-        decoder.norm(x[torch.arange(len(requests), device=x.device), last])
-    )  # (B, vocabulary)
-    for request, row, length in zip(requests, logits, lengths, strict=True):
+    logits = decoder.head(decoder.norm(_last(x, cache.incoming)))  # (B, vocabulary)
+    best = logits.argmax(-1).tolist()  # for all at once: here the host waits
+    for request, row, length, probable in zip(requests, logits, lengths, best, strict=True):
         request.logits, request.position = row, request.position + length
-        request.pending = request.sampling.choose(row)
+        request.pending = request.sampling.choose(row) if request.sampling.temperature else probable
     return [request.pending for request in requests]
+
+
+def _last(x: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The last valid state of each row, (B, L, d) -> (B, d)."""
+    if len(set(lengths)) == 1:
+        return x[:, lengths[0] - 1]
+    return x[torch.arange(len(x), device=x.device), on_device(lengths, x.device) - 1]
 
 
 def _attention(
@@ -361,7 +384,7 @@ def _mask(held: Sequence[int], new: Sequence[int], x: Tensor) -> Tensor | None:
     count = x.shape[1]
     if (count == 1 or not any(held)) and len(set(held)) == 1:
         return None  # padding is at the end, so causal attention from an empty cache never sees it
-    starts = torch.tensor(held, device=x.device)
+    starts = on_device(held, x.device)
     queries = starts[:, None, None] + torch.arange(count, device=x.device)[:, None]  # (B, L, 1)
     hidden = torch.arange(max(held) + count, device=x.device) > queries  # (B, L, keys)
     return x.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(x.dtype).min)[:, None]

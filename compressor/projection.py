@@ -1,7 +1,8 @@
 """Token reduction is a matrix: P (m, n), no negative entry, turns n tokens into m."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 from zipfile import BadZipFile
@@ -43,6 +44,8 @@ class Projection:
         weights: P, (m, n) float32, still part of its graph where a method was trained through.
         layout: where the n columns lie in the image.
         stage: where P acts: on the encoder's output, the projector's output, or inside the decoder.
+        trusted: the entries are what one of the methods made, and are not looked at now: looking makes the
+            host wait for a GPU, in the middle of the time to the first token (see `require_valid`).
     Raises:
         InvalidProjectionError: P is not a finite, non-negative (m, n) matrix with m >= 1 and n = len(layout).
     """
@@ -50,25 +53,38 @@ class Projection:
     weights: Tensor
     layout: TokenLayout
     stage: Stage = "embedding"
+    trusted: InitVar[bool] = False
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, trusted: bool) -> None:
         object.__setattr__(self, "weights", self.weights.to(torch.float32))
-        values = self.weights.detach()
+        values = self.weights
         if values.ndim != 2 or values.shape[0] < 1:
             raise InvalidProjectionError(f"P must be a matrix of m >= 1 rows, not {tuple(values.shape)}.")
         if values.shape[1] != len(self.layout):
             raise InvalidProjectionError(
                 f"P has {values.shape[1]} columns but the image has {len(self.layout)} tokens."
             )
-        if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
-            raise InvalidProjectionError("P must hold finite numbers that are not negative.")
         if self.stage not in get_args(Stage):
             raise InvalidProjectionError(f"P acts at one of {get_args(Stage)}, not at {self.stage!r}.")
+        if not trusted:
+            self.require_valid()
+
+    def require_valid(self) -> None:
+        """Look at the entries; a GPU is waited for.
+
+        Raises:
+            InvalidProjectionError: one is negative or not finite.
+        """
+        values = self.weights.detach()
+        if not bool((torch.isfinite(values) & (values >= 0)).all()):
+            raise InvalidProjectionError("P must hold finite numbers that are not negative.")
 
     @classmethod
     def identity(cls, layout: TokenLayout, stage: Stage = "embedding", device: object = None) -> "Projection":
         """The P that changes nothing: every token is its own row."""
-        return cls(torch.eye(len(layout), device=device), layout, stage)
+        made = cls(torch.eye(len(layout), device=device), layout, stage, trusted=True)
+        made.__dict__["is_identity"] = True  # known, so that nobody has to compare
+        return made
 
     def cpu(self) -> "Projection":
         """A copy on the CPU, apart from any graph."""
@@ -84,7 +100,7 @@ class Projection:
         """Number of tokens before the reduction."""
         return self.weights.shape[1]
 
-    @property
+    @cached_property
     def is_identity(self) -> bool:
         """Whether P is exactly the unit matrix, so that applying it must not touch a bit."""
         if self.m != self.n:

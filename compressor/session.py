@@ -109,10 +109,13 @@ class ChatSession:
 
         Raises:
             DecidedInDecoderError: the method decides while it reads a question, and has read none.
+            InvalidProjectionError: the method made a P that is none.
         """
         if self._projection is None:
             with torch.no_grad():
-                self._projection = self.method.projection(self.tokens, self.budget)
+                projection = self.method.projection(self.tokens, self.budget)
+            projection.require_valid()  # once a chat, before anything is computed from it
+            self._projection = projection
         return self._projection
 
     @property

@@ -1,5 +1,7 @@
 """Fixtures of the core: a tiny random LLaVA, saved and loaded through the real path."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -145,3 +147,37 @@ def image():
     """A picture of 80 × 60 px whose colour tells the place."""
     y, x = np.mgrid[0:60, 0:80]
     return Image.fromarray(np.stack([x * 3, y * 4, (x + y) % 7 * 30], axis=-1).astype(np.uint8))
+
+
+SMALL_TEXT = {
+    "vocab_size": 128,
+    "max_position_embeddings": 512,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+}
+SMALL_VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2}
+
+
+@pytest.fixture(scope="session")
+def small_builder():
+    """Builds a scaled-down LLaVA with 64 image tokens the way the full-size ones are built."""
+    from compressor.models.random_weights import llava
+
+    return partial(llava, SMALL_TEXT, {**SMALL_VISION, "image_size": 112, "patch_size": 14})
+
+
+@pytest.fixture(scope="session")
+def small_llava(small_builder):
+    """A scaled-down LLaVA with random weights and no checkpoint."""
+    return small_builder("small", torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="session")
+def small_next():
+    """A scaled-down LLaVA-NeXT with random weights, 36 tokens a view."""
+    from compressor.models.random_weights import llava_next
+
+    vision = {**SMALL_VISION, "image_size": 336, "patch_size": 56}
+    return llava_next(SMALL_TEXT, vision, "small-next", torch.device("cpu"), torch.float32)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from compressor.cli import main
+from compressor.methods.metacompress import MetaCompress
 
 
 def test_evaluate_prints_and_writes_the_same_numbers(tmp_path, capsys) -> None:
@@ -25,6 +26,27 @@ def test_evaluate_prints_and_writes_the_same_numbers(tmp_path, capsys) -> None:
     assert data["paired"][0]["difference"] == "metacompress - sample"
 
 
+def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -> None:
+    folders = []
+    for seed in (0, 1):
+        folders.append(tmp_path / f"seed-{seed}")
+        made = MetaCompress(192, 8, model_name="tiny", seed=seed)
+        settings = {"entropy": 0.0, "collapse": 1.0, "clip_by": "none"}
+        made.save(folders[-1], {"data": "scenes-a", "settings": settings})
+    arguments = ["evaluate", "--methods", "sample", "--dialogues", "3", "--json", str(tmp_path / "out.json")]
+    for folder in folders:
+        arguments += ["--compressor", str(folder)]
+    assert main(arguments) == 0
+    assert "metacompress: seed-1 - sample" in capsys.readouterr().out
+    data = json.loads((tmp_path / "out.json").read_text())
+    names = [row["method"] for row in data["results"]]
+    assert names == ["sample", "metacompress: seed-0", "metacompress: seed-1"]
+    assert data["results"][1]["trained_on"] == "scenes-a"
+    assert data["results"][1]["terms"] == {"entropy": False, "collapse": True, "clip": False}
+    assert "trained_on" not in data["results"][0]
+    assert len(data["paired"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -32,6 +54,15 @@ def test_evaluate_prints_and_writes_the_same_numbers(tmp_path, capsys) -> None:
         (["--methods", "magic"], "no method 'magic'"),
         (["--model", "nowhere"], "no model 'nowhere'"),
         (["--references", "crystal"], "no reference 'crystal'"),
+        (["--data", "nowhere"], "no benchmark 'nowhere'"),
+        (["--data", "gqa"], "name the folder"),
+        (["--data", "convbench"], "--judge"),
+        (["--judge", "http://127.0.0.1:9/v1"], "leave --judge out"),
+        (["--batch", "0"], "batch at least 1"),
+        (["--dialogues", "1"], "at least 2 dialogues"),
+        (["--methods", "sample,sample"], "name each once"),
+        (["--compressor", "/nowhere/at/all"], "No readable compressor weights"),
+        (["--methods", ""], "nothing to evaluate"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_one_sentence(arguments, said, capsys) -> None:
@@ -39,6 +70,13 @@ def test_what_cannot_be_run_is_said_in_one_sentence(arguments, said, capsys) -> 
     error = capsys.readouterr().err
     assert said in error.splitlines()[-1]
     assert "Traceback" not in error
+
+
+def test_a_folder_is_not_continued_with_another_run(tmp_path, capsys) -> None:
+    arguments = ["evaluate", "--methods", "sample", "--out", str(tmp_path)]
+    assert main([*arguments, "--dialogues", "2"]) == 0
+    assert main([*arguments, "--dialogues", "3"]) == 2
+    assert "another dialogues: repeat its settings" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_models_lists_the_catalog(capsys) -> None:

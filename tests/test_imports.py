@@ -19,6 +19,7 @@ ALLOWED = {
     "decoding": {"models.base"},
     "turns": {"decoding", "errors"},
     "prompt_pruning": {"methods", "decoding", "projection", "tokens"},
+    "replies": {"models.base", "decoding", "errors"},
     "session": {
         "turns",
         "prompt_pruning",

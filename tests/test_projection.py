@@ -106,3 +106,20 @@ def test_damaged_files_are_refused(tmp_path):
     np.savez(tmp_path / "pickled.npz", weights=np.array([object()], dtype=object), meta=np.array("{}"))
     with pytest.raises(InvalidProjectionError):
         Projection.load(tmp_path / "pickled.npz")
+
+
+def test_what_is_trusted_is_looked_at_when_asked():
+    p = Projection(torch.tensor([[0.5, 0.5, 0, 0], [0, 0, torch.nan, 1]]), LAYOUT, trusted=True)
+    with pytest.raises(InvalidProjectionError):
+        p.require_valid()
+    with pytest.raises(InvalidProjectionError):
+        p.cpu()
+    with pytest.raises(InvalidProjectionError):
+        Projection(torch.ones(2, 3), LAYOUT, trusted=True)  # shapes cost nothing to check
+    Projection(torch.eye(4), LAYOUT, trusted=True).require_valid()
+
+
+def test_a_square_matrix_is_compared_with_the_identity():
+    assert Projection(torch.eye(4), LAYOUT).is_identity
+    assert not Projection(torch.eye(4).flip(0), LAYOUT).is_identity
+    assert not Projection(torch.eye(4)[:3], LAYOUT).is_identity

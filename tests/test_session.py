@@ -10,12 +10,14 @@ from compressor import ChatSession, list_methods
 from compressor.errors import (
     ContextLengthError,
     InvalidOptionError,
+    InvalidProjectionError,
     InvalidQuestionError,
     InvalidRateError,
     ModelMismatchError,
     SessionError,
     UnknownMethodError,
 )
+from compressor.methods.selection import Sample
 
 QUESTIONS = ("How many cats are there?", "What color is the dog?", "Is it red?")
 
@@ -278,3 +280,15 @@ def test_one_answer_at_a_time(model, image):
             act()
     running.close()
     session.clear()
+
+
+def test_a_method_that_writes_no_projection_is_refused_before_anything_is_read(model, image):
+    class Broken(Sample):
+        def weights(self, tokens, budget):
+            return super().weights(tokens, budget) * -1
+
+    session = ChatSession(model, image, method=Broken(), rate=0.5)
+    for _ in range(2):
+        with pytest.raises(InvalidProjectionError):
+            session.ask("Is it red?")
+    assert not session.turns

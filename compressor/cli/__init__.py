@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from compressor.cli import benchmark, evaluate, models, overlap, tables, train
+from compressor.cli import evaluate, models, overlap, profile, tables, train
 from compressor.errors import StudioError
 
-COMMANDS = (evaluate, train, tables, overlap, benchmark, models)
+COMMANDS = (evaluate, train, tables, overlap, profile, models)
 
 
 def build_parser() -> argparse.ArgumentParser:

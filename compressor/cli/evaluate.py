@@ -49,7 +49,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answers, marks, prints the tables, and writes them as JSON where asked; processes share the answering."""
+    """Answers, marks and prints tables, and writes JSON where asked; processes share the answering."""
     from compressor import load_model
     from compressor.data.benchmarks import get_benchmark
     from compressor.evaluation.processes import launched
@@ -59,9 +59,7 @@ def run(args: argparse.Namespace) -> None:
     judge = _judge(args, benchmark) if state.is_main_process else None
     dialogues = benchmark.dialogues(args.split, args.dialogues, args.folder, args.seed, args.turns)
     if args.batch < 1 or len(dialogues) < 2:
-        raise InvalidOptionError(
-            "Ask for at least 2 dialogues, which a standard error needs, and a batch of 1."
-        )
+        raise InvalidOptionError("A standard error needs at least 2 dialogues, and a batch at least 1.")
     model = load_model(args.model, device=state.device if state.num_processes > 1 else None)
     asked = _asked(args, model, dialogues)
     about = {"model": model.name, "data": args.data, "split": args.split, "dialogues": len(dialogues)}
@@ -86,7 +84,7 @@ def _judge(args: argparse.Namespace, benchmark: "Benchmark") -> "Judge | None":
 def _asked(
     args: argparse.Namespace, model: "VisionLanguageModel", dialogues: Sequence["Dialogue"]
 ) -> list["Asked"]:
-    """Which dialogues are to be answered under which settings; all tokens are one setting, not one per rate."""
+    """Which dialogues are to be answered under which settings; that of all tokens has no rates."""
     from compressor import get_method
     from compressor.evaluation.answering import Setting
     from compressor.evaluation.gray import gray_dialogues

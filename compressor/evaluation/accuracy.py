@@ -168,7 +168,7 @@ def collect(
     Args:
         model, dialogues, settings, batch, max_new_tokens: as of ``answer``.
         folder: where answers are kept as they come; what is there already is not asked again.
-        progress: told how many answers this process has got.
+        progress: told how many more answers of this process's share there are.
     Returns:
         by setting and dialogue; the same for every process.
     Raises:
@@ -180,6 +180,7 @@ def collect(
     state = launched()
     known = folder.read() if folder else {}
     mine = dialogues[state.process_index :: state.num_processes]
+    progress(sum((setting.key, dialogue.id) in known for setting in settings for dialogue in mine))
     new: list[Answers] = []
     rounds = answer(model, mine, settings, known=known, batch=batch, max_new_tokens=max_new_tokens)
     for answers in rounds:

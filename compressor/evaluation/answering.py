@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from compressor.data.dialogues import Dialogue
-from compressor.decoding import Pruning, Request, prefill, step
-from compressor.errors import ContextLengthError, InvalidOptionError
+from compressor.decoding import Pruning
+from compressor.errors import InvalidOptionError
 from compressor.methods.base import DecoderMethod, Method
 from compressor.methods.selection import Random
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
 from compressor.prompt_pruning import prompt_pruning
+from compressor.replies import Prune, greedy_replies
 from compressor.tokens import ImageTokens
 
 BATCH = 25  # dialogues; their images are encoded together and answered together
 MAX_NEW_TOKENS = 16
 
 Project = Callable[[ImageTokens, int, Dialogue], Projection]
-Prune = Callable[[list[int], Tensor], Pruning]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Setting:
         project: gives P for an image and a budget, or prunes inside the decoder.
         needs: what it asks of the encoder, see `Method.needs`.
         weights: tells learned weights apart, so that answers are never taken for those of others.
+    Raises:
+        InvalidRateError: the rate is outside its range.
     """
 
     method: str
@@ -43,6 +45,9 @@ class Setting:
     project: Project | DecoderMethod
     needs: frozenset[str] = frozenset()
     weights: str = ""
+
+    def __post_init__(self) -> None:
+        token_budget(1, self.rate)  # refuses a bad rate before anything is computed
 
     @classmethod
     def of(cls, method: Method, rate: float, name: str | None = None) -> Self:
@@ -141,10 +146,10 @@ def _answer_setting(
 ) -> list[Answers]:
     reduced, prune, sizes = _reductions(model, asked, setting)
     questions = [[turn.question for turn in dialogue.turns] for dialogue, _ in asked]
-    texts = answer_batch(model, reduced, questions, max_new_tokens, prune)
+    replies = greedy_replies(model, reduced, questions, max_new_tokens, prune)
     return [
-        Answers(setting.key, dialogue.id, each, m)
-        for (dialogue, _), each, m in zip(asked, texts, sizes, strict=True)
+        Answers(setting.key, dialogue.id, [model.decode(reply) for reply in chat], m)
+        for (dialogue, _), chat, m in zip(asked, replies, sizes, strict=True)
     ]
 
 
@@ -171,68 +176,3 @@ def _reductions(
         ]
         reduced = [model.compress(seen, p) for (_, seen), p in zip(asked, projections, strict=True)]
     return reduced, None, [p.m for p in projections]
-
-
-@torch.inference_mode()
-def answer_batch(
-    model: VisionLanguageModel,
-    reduced: Sequence[Tensor],
-    questions: Sequence[Sequence[str]],
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    prune: Prune | None = None,
-) -> list[list[str]]:
-    """Answers many chats side by side, greedily; the tokens are those a `ChatSession` would read and write.
-
-    Args:
-        model: the model.
-        reduced: what it reads of each image, (m, d).
-        questions: the turns of each chat, as many for all.
-        max_new_tokens: length at which an answer ends at the latest.
-        prune: from a chat's first prompt and its image to what is pruned inside the decoder.
-    Raises:
-        ContextLengthError: a chat does not fit into what the model can read.
-    """
-    requests = [Request() for _ in reduced]
-    replies: list[list[int]] = [[] for _ in reduced]
-    answers: list[list[str]] = [[] for _ in reduced]
-    for turn in range(len(questions[0])):
-        embeds = []
-        for request, reply, image, asked in zip(requests, replies, reduced, questions, strict=True):
-            ids = reply[-1:]  # the last token of the answer before has no cache entry yet
-            if ids and ids[-1] != model.eos_id:
-                ids.append(model.eos_id)
-            ids += model.prompt_ids(asked[turn], first=not turn)
-            if prune is not None and not turn:
-                request.pruning = prune(ids, image)
-            embeds.append(model.embed_ids(ids, image))
-        replies = _reply(model, requests, embeds, max_new_tokens)
-        for texts, reply in zip(answers, replies, strict=True):
-            texts.append(model.decode(reply))
-    return answers
-
-
-def _reply(
-    model: VisionLanguageModel, requests: Sequence[Request], embeds: Sequence[Tensor], max_new_tokens: int
-) -> list[list[int]]:
-    """The ids of one answer of each chat, the end token included where it came.
-
-    All chats go on until the last one has answered, because a step costs less than a cache of fewer rows;
-    what a chat read beyond its end is forgotten.
-    """
-    read = [request.position + len(new) for request, new in zip(requests, embeds, strict=True)]
-    if max(read) >= model.context_length:
-        raise ContextLengthError(
-            f"A dialogue has more than the {model.context_length} tokens that this model can read: "
-            "leave out settings of a low rate, or ask fewer turns."
-        )
-    limits = [min(max_new_tokens, model.context_length - length) for length in read]
-    replies = [[token] for token in prefill(model.decoder, requests, embeds)]
-    steps = 0
-    while open_ := [i for i, r in enumerate(replies) if r[-1] != model.eos_id and len(r) < limits[i]]:
-        chosen = step(model.decoder, requests)
-        steps += 1
-        for i in open_:
-            replies[i].append(chosen[i])
-    for request, reply in zip(requests, replies, strict=True):
-        request.rewind(steps - (len(reply) - 1))
-    return replies

@@ -63,7 +63,18 @@ class Method(ABC):
             )
         if budget == n:
             return Projection.identity(tokens.layout, self.stage, tokens.embeddings.device)
-        return Projection(self.weights(tokens, budget), self.layout(tokens), self.stage)
+        return Projection(self.weights(tokens, budget), self.layout(tokens), self.stage, trusted=True)
+
+    def projections(self, tokens: Sequence[ImageTokens], budgets: Sequence[int]) -> list[Projection]:
+        """The P of several images, the same as one by one.
+
+        Args:
+            tokens: of each image.
+            budgets: m of each.
+        Raises:
+            InvalidRateError: a budget is outside 1 to the image's n.
+        """
+        return [self.projection(each, budget) for each, budget in zip(tokens, budgets, strict=True)]
 
     def layout(self, tokens: ImageTokens) -> TokenLayout:
         """Of the columns of P: the image's tokens, unless a method reads others as well."""
@@ -88,7 +99,9 @@ class VisionMethod(Method):
         """(m, N), or as many columns as `layout` has tokens."""
         budgets = self.view_budgets(tokens.views, budget)
         blocks = [self._block(view, m) for view, m in zip(tokens.views, budgets, strict=True)]
-        return self.join(blocks, tokens.view_order.to(blocks[0].device)) if tokens.tiles else blocks[0]
+        if not tokens.tiles:
+            return blocks[0]
+        return self.join(blocks, tokens.view_order.to(blocks[0].device, non_blocking=True))
 
     def _block(self, view: ImageTokens, budget: int) -> Tensor:
         if budget:

@@ -27,15 +27,17 @@ def divprune_indices(embeddings: Tensor, budget: int) -> Tensor:
     unit = unit_rows(embeddings)
     distance = 1 - unit @ unit.T
     nearest = distance.clone().fill_diagonal_(torch.inf).amin(1) if len(unit) > 1 else unit.new_zeros(1)
-    chosen = nearest.argmax()
-    kept, nearest = [chosen], distance[chosen].clone()
-    nearest[chosen] = -torch.inf
+    chosen = nearest.argmax(
+        keepdim=True
+    )  # (1,): a tensor of no dimension as an index would be read by the host
+    kept, nearest = [chosen], distance[chosen][0]
+    nearest.index_fill_(0, chosen, -torch.inf)
     for _ in range(budget - 1):
-        chosen = nearest.argmax()
+        chosen = nearest.argmax(keepdim=True)
         kept.append(chosen)
-        nearest = torch.minimum(nearest, distance[chosen])
-        nearest[chosen] = -torch.inf
-    return torch.stack(kept).sort().values
+        nearest = torch.minimum(nearest, distance[chosen][0])
+        nearest.index_fill_(0, chosen, -torch.inf)
+    return torch.cat(kept).sort().values
 
 
 class DivPrune(Method):

@@ -5,6 +5,7 @@ Source: MetaCompress (CVPR 2026), section 5, equations 6-10, and supplement 8-9.
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -15,6 +16,7 @@ from compressor.errors import InvalidOptionError, InvalidRateError
 from compressor.methods import weights_file
 from compressor.methods.base import Method
 from compressor.methods.cosine import finite
+from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 Pool = Literal["max", "average"]
@@ -23,7 +25,7 @@ COMPRESSORS = Path(__file__).resolve().parents[2] / "assets" / "compressors"
 SELF_LOGIT = 8.0
 
 
-def pool_windows(n: int, m: int, kernel: int = 3) -> Tensor:
+def pool_windows(n: int, m: int, kernel: int = 3, device: torch.device | None = None) -> Tensor:
     """Where the m pooling windows start, (m,) int64, in exact integer arithmetic.
 
     start_i = floor(i (n - kernel) / (m - 1)): the windows of torch's fractional max pooling with its random
@@ -34,6 +36,7 @@ def pool_windows(n: int, m: int, kernel: int = 3) -> Tensor:
         n: tokens of the image.
         m: windows, 1 to n.
         kernel: tokens per window.
+        device: of the result.
     Raises:
         InvalidRateError: m is outside 1 to n.
     Source: MetaCompress, supplement 8.2.
@@ -41,12 +44,15 @@ def pool_windows(n: int, m: int, kernel: int = 3) -> Tensor:
     if not 1 <= m <= n or kernel < 1:
         raise InvalidRateError(f"{n} tokens can be pooled by 1 to {n} windows of at least 1 token, not {m}.")
     last = max(n - kernel, 0)
-    return torch.arange(m) * last // (m - 1) if m > 1 else torch.tensor([last])
+    return (
+        torch.arange(m, device=device) * last // (m - 1) if m > 1 else torch.full((1,), last, device=device)
+    )
 
 
-def window_tokens(n: int, m: int, kernel: int = 3) -> Tensor:
+def window_tokens(n: int, m: int, kernel: int = 3, device: torch.device | None = None) -> Tensor:
     """The tokens of each pooling window, (m, kernel) indices below n."""
-    return (pool_windows(n, m, kernel)[:, None] + torch.arange(kernel)).clamp_max(n - 1)
+    starts = pool_windows(n, m, kernel, device)
+    return (starts[:, None] + torch.arange(kernel, device=device)).clamp_max(n - 1)
 
 
 class MetaCompress(nn.Module, Method):
@@ -107,6 +113,7 @@ class MetaCompress(nn.Module, Method):
         self.query = nn.Parameter(start)
         self.key = nn.Parameter(start.clone())
         self.scale = nn.Parameter(torch.ones(d_c))
+        self._table: Tensor | None = None  # the longest E_pos so far; a row does not depend on n
 
     @classmethod
     def create(cls, model: Any, **options: Any) -> Self:
@@ -140,6 +147,13 @@ class MetaCompress(nn.Module, Method):
         """E_pos, (n, d): sine and cosine along the sequence, every row of norm `position_scale`, or zeros."""
         if self.position_kind == "none":
             return self.query.new_zeros(n, self.d)
+        table, query = self._table, self.query
+        if table is None or len(table) < n or (table.device, table.dtype) != (query.device, query.dtype):
+            with torch.inference_mode(False):  # training may read it later
+                self._table = table = self._sinusoids(n)
+        return table[:n]
+
+    def _sinusoids(self, n: int) -> Tensor:
         exponent = torch.arange(0, self.d, 2, device=self.query.device, dtype=torch.float64) / self.d
         places = torch.arange(n, device=self.query.device, dtype=torch.float64)
         angles = places[:, None] / 10000.0**exponent  # (n, ceil(d / 2))
@@ -158,7 +172,7 @@ class MetaCompress(nn.Module, Method):
         """
         n = embeddings.shape[-2]
         x = embeddings.to(self.query.dtype) + self.positions(n)  # (..., n, d)
-        windows = x[..., window_tokens(n, budget).to(x.device), :]  # (..., m, 3, d)
+        windows = x[..., window_tokens(n, budget, device=x.device), :]  # (..., m, 3, d)
         pooled = windows.amax(-2) if self.pool == "max" else windows.mean(-2)
         q = (pooled @ self.query) * self.scale  # (..., m, d_c)
         return q @ (x @ self.key).mT / math.sqrt(self.d_c)
@@ -170,6 +184,20 @@ class MetaCompress(nn.Module, Method):
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), part of the graph of the parameters."""
         return self(finite(tokens.embeddings), budget)
+
+    def projections(self, tokens: Sequence[ImageTokens], budgets: Sequence[int]) -> list[Projection]:
+        """As the base class does, with one pass for all images of as many tokens."""
+        settings = [(len(each), budget) for each, budget in zip(tokens, budgets, strict=True)]
+        made: dict[int, Projection] = {}
+        for n, budget in dict.fromkeys(settings):
+            places = [index for index, setting in enumerate(settings) if setting == (n, budget)]
+            if len(places) == 1 or not 1 <= budget < n:
+                made |= {index: self.projection(tokens[index], budget) for index in places}
+                continue
+            weights = self(finite(torch.stack([tokens[index].embeddings for index in places])), budget)
+            for index, rows in zip(places, weights, strict=True):
+                made[index] = Projection(rows, self.layout(tokens[index]), self.stage, trusted=True)
+        return [made[index] for index in range(len(settings))]
 
     def save(self, directory: str | Path, provenance: dict[str, Any]) -> None:
         """Write model.safetensors and config.json; `provenance` says how the weights were trained."""

@@ -21,10 +21,10 @@ def strongest(scores: Tensor) -> Tensor:
 
 
 def others(n: int, kept: Tensor) -> Tensor:
-    """The indices below n that are not among `kept`, ascending."""
-    free = torch.ones(n, dtype=torch.bool, device=kept.device)
-    free[kept] = False
-    return free.nonzero()[:, 0]
+    """The indices below n that are not among `kept` (m,), which are all different; ascending."""
+    taken = torch.zeros(n, dtype=torch.uint8, device=kept.device)
+    taken[kept] = 1
+    return taken.sort(stable=True).indices[: n - len(kept)]  # `nonzero` would make the host wait for a GPU
 
 
 class Uncompressed(Method):

@@ -64,13 +64,14 @@ def tome_weights(metric: Tensor, budget: int) -> Tensor:
     group = torch.arange(len(metric), device=metric.device)  # of each of the n tokens
     size = metric.new_ones(len(metric))
     while len(metric) > budget:
-        places = match(metric, min(len(metric) - budget, len(metric) // 2))
-        group, count = places[group], int(places.max()) + 1
+        merged = min(len(metric) - budget, len(metric) // 2)
+        places = match(metric, merged)
+        group, count = places[group], len(metric) - merged
         total = size.new_zeros(count).index_add(0, places, size)
         summed = metric.new_zeros(count, metric.shape[1]).index_add(0, places, metric * size[:, None])
         metric, size = summed / total[:, None], total
-    members = torch.nn.functional.one_hot(group, len(metric)).T.to(metric.dtype)
-    return members / size[:, None]
+    rows = torch.arange(len(metric), device=metric.device)
+    return (rows[:, None] == group).to(metric.dtype) / size[:, None]
 
 
 def in_raster_order(weights: Tensor, places: Tensor | None = None) -> Tensor:

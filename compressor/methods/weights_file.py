@@ -52,8 +52,13 @@ def fill(module: nn.Module, state: dict[str, Tensor], directory: Path) -> None:
     """Put parameters into a module.
 
     Raises:
+        ModelUnavailableError: they hold numbers that are not finite; none of the P they would write is one.
         ModelMismatchError: names or shapes differ from what the config says.
     """
+    if not all(bool(value.isfinite().all()) for value in state.values()):
+        raise ModelUnavailableError(
+            f"The compressor weights in {directory.name!r} are not finite: train them again."
+        )
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -16,6 +16,27 @@ from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 
+def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
+    """Python integers, nested at will, as an int64 tensor, without waiting for a GPU's earlier work."""
+    made = torch.tensor(values, dtype=torch.long)
+    if device.type == "cuda":
+        made = made.pin_memory()  # from other memory, a copy is one that waits
+    return made.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Images made ready on the host for the encoder: resized, cut into what it sees at once, normalised.
+
+    Args:
+        pixels: of all views, image after image, (views, 3, H, W) on the CPU, in the model's dtype.
+        sizes: (W, H) of each image.
+    """
+
+    pixels: Tensor
+    sizes: list[tuple[int, int]]
+
+
 @dataclass(frozen=True)
 class Decoder:
     """The language model taken apart, so that the decoding loop needs nothing else of a model.
@@ -50,19 +71,14 @@ class PromptEmbeddings:
 
     Args:
         embeddings: (L, d).
-        image_mask: (L,) booleans, True for the tokens of an image.
+        image_mask: (L,) booleans, True for the tokens of an image; None where all are text.
     """
 
     embeddings: Tensor
-    image_mask: Tensor
+    image_mask: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
-
-    @classmethod
-    def text(cls, embeddings: Tensor) -> "PromptEmbeddings":
-        """Embeddings (L, d) without an image among them."""
-        return cls(embeddings, embeddings.new_zeros(len(embeddings), dtype=torch.bool))
 
 
 def gradient_picture(side: int) -> Image.Image:
@@ -117,7 +133,6 @@ class VisionLanguageModel(ABC):
         """The tokens of one image, computed without a graph (but usable in one)."""
         return self.encode_batch([image], want)[0]
 
-    @abstractmethod
     def encode_batch(
         self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
     ) -> list[ImageTokens]:
@@ -130,6 +145,20 @@ class VisionLanguageModel(ABC):
             ImageError: the model cannot be shown such an image.
             ModelMismatchError: the model does not offer what is wanted.
         """
+        return self.encode_views(self.prepare(images), want)
+
+    @abstractmethod
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """The first half of `encode_batch`: all that is done on the host."""
+
+    def host_pixels(self, pixels: Tensor) -> Tensor:
+        """Pixels as `Views` holds them: in the model's dtype, in memory that a GPU can copy by itself."""
+        pixels = pixels.to(self.dtype)
+        return pixels.pin_memory() if self.device.type == "cuda" else pixels
+
+    @abstractmethod
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+        """The second half of `encode_batch`: all that is done on the device."""
 
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
         """Apply P at its stage: what the language model reads of the image, (m, d).
@@ -169,16 +198,19 @@ class VisionLanguageModel(ABC):
 
     def embed_pieces(self, pieces: Sequence[Tensor]) -> PromptEmbeddings:
         """Embeddings of text and image tokens in a row: pieces are ids (k,) or image tokens (k, d)."""
-        table = self.decoder.embed
-        parts = [piece.to(self.device) for piece in pieces]
+        table, device = self.decoder.embed, self.device
+        parts = [piece.to(device) for piece in pieces]
         embeddings = [table(part) if part.ndim == 1 else part.to(self.dtype) for part in parts]
-        masks = [torch.full((len(part),), part.ndim == 2, device=self.device) for part in parts]
+        if all(part.ndim == 1 for part in parts):
+            return PromptEmbeddings(torch.cat(embeddings))
+        masks = [torch.full((len(part),), part.ndim == 2, device=device) for part in parts]
         return PromptEmbeddings(torch.cat(embeddings), torch.cat(masks))
 
     def embed_ids(self, ids: Sequence[int], reduced: Tensor) -> PromptEmbeddings:
         """Embeddings (L, d) of ids, with the m reduced tokens (m, d) in the place of the image's id."""
-        ids = torch.tensor(ids, dtype=torch.long)
-        at = (ids == self.image_token_id).nonzero()[:1, 0].tolist()
-        if not at:
-            return self.embed_pieces([ids])
-        return self.embed_pieces([ids[: at[0]], reduced, ids[at[0] + 1 :]])
+        ids = list(ids)
+        if self.image_token_id not in ids:
+            return self.embed_pieces([on_device(ids, self.device)])
+        at = ids.index(self.image_token_id)
+        before, after = (on_device(part, self.device) for part in (ids[:at], ids[at + 1 :]))
+        return self.embed_pieces([before, reduced, after])

@@ -153,7 +153,7 @@ def load_model(
     _require_family(card.family, card.title)
     if not card.repository:
         return _load_directory(MODELS / card.name, card.name, device, dtype, known=True)
-    _require_memory(card, device, dtype)
+    require_memory(card, device, dtype)
     return _load(card.family, card.repository, card.name, device, dtype)
 
 
@@ -211,7 +211,7 @@ def _require_family(family: str, title: str) -> None:
         )
 
 
-def _require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
+def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
     """Refuse before a download what cannot fit: `memory_gb` counts two bytes a parameter."""
     needed = card.memory_gb * 1e9 * dtype.itemsize / 2
     if device.type == "cuda":

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoTokenizer
 
-from compressor.errors import InvalidQuestionError, ModelMismatchError, ModelUnavailableError
+from compressor.errors import InvalidQuestionError, ModelMismatchError
 from compressor.geometry import TokenLayout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.llama import llama_decoder
+from compressor.models.parts import Parts, load_parts
 from compressor.models.tower_hooks import TowerHooks
 from compressor.tokens import ImageTokens
 
@@ -22,7 +22,7 @@ class ClipLlava(VisionLanguageModel):
     Attributes: `architecture`, its class in transformers; `system`, what the template says before turn one.
 
     Args:
-        source: a local directory or a Hub repository.
+        source: a local directory, a Hub repository, or the parts of a model that are there already.
         name: under which it is known.
         device, dtype: where and how to compute.
     Raises:
@@ -34,19 +34,15 @@ class ClipLlava(VisionLanguageModel):
     architecture: ClassVar[Any]
     system: ClassVar[str] = ""
 
-    def __init__(self, source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, source: str | Path | Parts, *, name: str, device: torch.device, dtype: torch.dtype
+    ) -> None:
         self.name = name
-        self.hf, report = self.architecture.from_pretrained(
-            source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
-        )
-        if report["missing_keys"]:  # transformers would draw them at random
-            raise ModelUnavailableError(
-                f"The checkpoint of {name!r} lacks {len(report['missing_keys'])} weights, such as "
-                f"{min(report['missing_keys'])}; get a complete copy."
-            )
+        parts = source
+        if not isinstance(parts, Parts):
+            parts = load_parts(self.architecture, parts, name, dtype)
+        self.hf, self.tokenizer, self.processor = parts.hf, parts.tokenizer, parts.processor
         self.hf.to(device).eval().requires_grad_(False)
-        self.tokenizer = AutoTokenizer.from_pretrained(source)
-        self.processor = AutoImageProcessor.from_pretrained(source, backend="pil")
         config, language = self.hf.config, self.hf.model.language_model
         if config.vision_feature_select_strategy != "default" or not isinstance(
             config.vision_feature_layer, int
@@ -76,13 +72,13 @@ class ClipLlava(VisionLanguageModel):
         """The tokens of views of the encoder's size, in one pass of encoder and projector.
 
         Args:
-            pixels: (views, 3, S, S), as the processor makes them.
+            pixels: (views, 3, S, S), as `prepare` makes them.
             layouts: of each view.
             want: as for `encode_batch`.
         """
         layer = self.hf.config.vision_feature_layer
         with torch.no_grad(), self.hooks.recording(want) as sink:
-            pixels = pixels.to(self.device, self.dtype)
+            pixels = pixels.to(self.device, non_blocking=True)
             output = self.hf.model.vision_tower(pixels, output_hidden_states=layer, return_dict=True)
             hidden = output.hidden_states[layer]  # (views, k + 1, d_v)
             embeddings = self.projector(hidden[:, 1:])  # (views, k, d)

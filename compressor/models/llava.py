@@ -9,7 +9,9 @@ from transformers import LlavaForConditionalGeneration
 
 from compressor.errors import ImageError
 from compressor.geometry import llava_layout
+from compressor.models.base import Views
 from compressor.models.clip_llava import ClipLlava
+from compressor.models.parts import Parts
 from compressor.tokens import ImageTokens
 
 LONGEST_EDGE = 4096  # px; larger pictures are reduced first, so that padding them cannot exhaust the memory
@@ -27,22 +29,27 @@ class Llava(ClipLlava):
 
     architecture = LlavaForConditionalGeneration
 
-    def __init__(self, source: str | Path, *, crop: bool = False, **options: Any) -> None:
+    def __init__(self, source: str | Path | Parts, *, crop: bool = False, **options: Any) -> None:
         self.crop = crop
         super().__init__(source, **options)
 
-    def encode_batch(
-        self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
-    ) -> list[ImageTokens]:
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """See the base class."""
+        inputs = self.processor(
+            images=[self._view(image) for image in images],
+            return_tensors="pt",
+            input_data_format="channels_last",
+        )
+        return Views(self.host_pixels(inputs["pixel_values"]), [image.size for image in images])
+
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
         """See the base class; `features` are the output of the layer the projector reads."""
-        views = [self._view(image) for image in images]
-        inputs = self.processor(images=views, return_tensors="pt", input_data_format="channels_last")
         vision = self.hf.config.vision_config
         layouts = [
-            llava_layout(image.size, self.crop, image_size=vision.image_size, patch_size=vision.patch_size)
-            for image in images
+            llava_layout(size, self.crop, image_size=vision.image_size, patch_size=vision.patch_size)
+            for size in views.sizes
         ]
-        return self._see(inputs["pixel_values"], layouts, want)
+        return self._see(views.pixels, layouts, want)
 
     def _view(self, image: Image.Image) -> Image.Image:
         """The picture for the processor: RGB, not huge, padded to a square unless it is to be cropped."""

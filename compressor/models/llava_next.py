@@ -1,17 +1,36 @@
 """The LLaVA-NeXT family (v1.6): the whole image squashed, and tiles of it at a higher resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
 
-from compressor.geometry import llava_next_layout, llava_next_tiles
+from compressor.geometry import TokenLayout, llava_next_layout, llava_next_tiles
+from compressor.models.base import Views, on_device
 from compressor.models.clip_llava import ClipLlava
 from compressor.tokens import ImageTokens
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How images of one size are cut into views, and the tokens of the views put together.
+
+    Args:
+        views: layout of each.
+        order: of the views' N tokens, as `ImageTokens.tile_order` has it.
+        layout: of the n tokens that the language model reads.
+        packing: which of the views' tokens each of the n is, (n,); N stands for a newline.
+    """
+
+    views: list[TokenLayout]
+    order: Tensor
+    layout: TokenLayout
+    packing: Tensor
 
 
 class LlavaNext(ClipLlava):
@@ -26,54 +45,56 @@ class LlavaNext(ClipLlava):
         "The assistant gives helpful, detailed, and polite answers to the human's questions. "
     )
 
-    def encode_batch(
-        self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
-    ) -> list[ImageTokens]:
-        """See the base class; `tiles` begin with the whole image."""
-        tilings = [llava_next_tiles(image.size, **self._tiling) for image in images]
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """See the base class; the views of an image begin with the whole of it."""
+        sizes = [image.size for image in images]
         inputs = self.processor(
             images=[image.convert("RGB") for image in images],
             return_tensors="pt",
             input_data_format="channels_last",
-            image_grid_pinpoints=self._tiling["pinpoints"],
+            image_grid_pinpoints=self.hf.config.image_grid_pinpoints,
         )
         pixels = [  # the processor fills up those with fewer tiles
-            views[: len(layouts)] for views, (layouts, _) in zip(inputs["pixel_values"], tilings, strict=True)
+            views[: len(self._tilings(size).views)]
+            for views, size in zip(inputs["pixel_values"], sizes, strict=True)
         ]
-        seen = iter(self._see(torch.cat(pixels), [each for layouts, _ in tilings for each in layouts], want))
-        return [
-            self._put_together(image.size, tuple(islice(seen, len(layouts))), torch.from_numpy(order))
-            for image, (layouts, order) in zip(images, tilings, strict=True)
-        ]
+        return Views(self.host_pixels(torch.cat(pixels)), sizes)
 
-    @property
-    def _tiling(self) -> dict[str, Any]:
-        """How an image becomes views, in the words of `geometry`."""
-        config, vision = self.hf.config, self.hf.config.vision_config
-        return {
-            "pinpoints": config.image_grid_pinpoints,
-            "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
-        }
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+        """See the base class; `tiles` begin with the whole image."""
+        tilings = [self._tilings(size) for size in views.sizes]
+        seen = iter(self._see(views.pixels, [view for tiling in tilings for view in tiling.views], want))
+        return [self._put_together(tiling, tuple(islice(seen, len(tiling.views)))) for tiling in tilings]
 
-    def _put_together(
-        self, size: tuple[int, int], tiles: tuple[ImageTokens, ...], order: Tensor
-    ) -> ImageTokens:
-        """The n tokens of an image of size (W, H): its tiles', unpadded, with newlines."""
-        features = torch.stack([tile.features for tile in tiles])  # (views, k, d_v)
-        embeddings = torch.stack([tile.embeddings for tile in tiles])  # (views, k, d)
-        return ImageTokens(
-            features=self._pack(features, size, newline=features.new_zeros(features.shape[-1])),
-            embeddings=self._pack(embeddings, size, newline=self.hf.model.image_newline),
-            layout=llava_next_layout(size, **self._tiling),
-            tiles=tiles,
-            tile_order=order,
-        )
+    @cached_property
+    def _tilings(self) -> Callable[[tuple[int, int]], Tiling]:
+        """The tiling of an image of size (W, H); pictures often have the same few sizes."""
+        return lru_cache(maxsize=32)(self._tile)
 
-    def _pack(self, views: Tensor, size: tuple[int, int], newline: Tensor) -> Tensor:
-        """The views' tokens (views, k, d) as the model lines them up, (n, d), with newlines (d,)."""
-        width, height = size
+    def _tile(self, size: tuple[int, int]) -> Tiling:
+        config, vision, (width, height) = self.hf.config, self.hf.config.vision_config, size
+        sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
+        views, order = llava_next_tiles(size, config.image_grid_pinpoints, **sizes)
+        places = torch.arange(len(order)).reshape(len(views), -1, 1)
         packed, _ = self.hf.model.pack_image_features(
-            [views], [(height, width)], "default", image_newline=newline
+            [places], [(height, width)], "default", image_newline=torch.tensor([len(order)])
         )
-        return packed[0]
+        return Tiling(
+            views=views,
+            order=torch.from_numpy(order),
+            layout=llava_next_layout(size, config.image_grid_pinpoints, **sizes),
+            packing=on_device(packed[0][:, 0].tolist(), self.device),
+        )
+
+    def _put_together(self, tiling: Tiling, tiles: tuple[ImageTokens, ...]) -> ImageTokens:
+        """The n tokens of an image: its tiles', unpadded, with newlines."""
+        features = torch.cat([tile.features for tile in tiles])  # (N, d_v)
+        embeddings = torch.cat([tile.embeddings for tile in tiles])  # (N, d)
+        newline = self.hf.model.image_newline.to(embeddings.dtype)
+        return ImageTokens(
+            features=torch.cat([features, torch.zeros_like(features[:1])])[tiling.packing],
+            embeddings=torch.cat([embeddings, newline[None]])[tiling.packing],
+            layout=tiling.layout,
+            tiles=tiles,
+            tile_order=tiling.order,
+        )

@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from compressor.errors import ModelUnavailableError
-from compressor.geometry import PATCH, xcomposer_layout, xcomposer_tiles
-from compressor.models.base import VisionLanguageModel
+from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
+from compressor.models.base import Views, VisionLanguageModel
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
 from compressor.models.tower_hooks import TowerHooks
@@ -86,7 +86,8 @@ class XComposer(VisionLanguageModel):
         Raises:
             InvalidOptionError: there is no room for a tile.
         """
-        return self._encode(image, hd_num).embeddings
+        pixels, _ = views(image, hd_num, self.image_size)
+        return self._encode(pixels.to(self.dtype), image.size, hd_num).embeddings
 
     def logits(self, pieces: Sequence[Tensor]) -> Tensor:
         """Logits (L, vocabulary) of one causal pass over text and image tokens in a row.
@@ -95,29 +96,39 @@ class XComposer(VisionLanguageModel):
             pieces: ids (k,) or image tokens (k, d), compressed or not.
         """
         prompt = self.embed_pieces(pieces)
-        states = self.hf.language(
-            inputs_embeds=prompt.embeddings[None], image_mask=prompt.image_mask[None], use_cache=False
-        )
+        mask = None if prompt.image_mask is None else prompt.image_mask[None]
+        states = self.hf.language(inputs_embeds=prompt.embeddings[None], image_mask=mask, use_cache=False)
         return self.hf.lm_head(states.last_hidden_state[0])
 
-    def encode_batch(
-        self, images: Sequence[Image.Image], want: frozenset[str] = frozenset()
-    ) -> list[ImageTokens]:
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """See the base class; the views of an image begin with the whole canvas."""
+        pixels = [views(image, self.hd_num, self.image_size)[0] for image in images]
+        return Views(self.host_pixels(torch.cat(pixels)), [image.size for image in images])
+
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
         """See the base class; a token's features are what the projector reads, 2 x 2 patches or a separator.
 
         Each image is a batch of up to 25 views already, so they go through the encoder one by one.
         """
-        return [self._encode(image, self.hd_num, want) for image in images]
+        grids = [xcomposer_canvas(size, self.hd_num, image_size=self.image_size)[1] for size in views.sizes]
+        pixels = views.pixels.split([1 + rows * columns for rows, columns in grids])
+        return [
+            self._encode(each, size, self.hd_num, want)
+            for each, size in zip(pixels, views.sizes, strict=True)
+        ]
 
     @torch.no_grad()
-    def _encode(self, image: Image.Image, hd_num: int, want: frozenset[str] = frozenset()) -> ImageTokens:
+    def _encode(
+        self, pixels: Tensor, size: tuple[int, int], hd_num: int, want: frozenset[str] = frozenset()
+    ) -> ImageTokens:
+        """The tokens of an image of size (W, H), from its views (views, 3, S, S)."""
         network, vision = self.hf, self.hf.tower.config
         sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
-        layout = xcomposer_layout(image.size, hd_num, **sizes)
-        layouts, order = xcomposer_tiles(image.size, hd_num, **sizes)
-        shown, grid = views(image, hd_num, vision.image_size)
+        layout = xcomposer_layout(size, hd_num, **sizes)
+        layouts, order = xcomposer_tiles(size, hd_num, **sizes)
+        _, grid = xcomposer_canvas(size, hd_num, image_size=vision.image_size)
         with self.hooks.recording(want) as sink:
-            hidden = network.tower(pixel_values=shown.to(self.device, self.dtype)).last_hidden_state
+            hidden = network.tower(pixel_values=pixels.to(self.device, non_blocking=True)).last_hidden_state
         side = vision.image_size // vision.patch_size
         merged = merge_patches(hidden[:, 1:].unflatten(1, (side, side)))  # (views, s, s, 4 d_v)
         features = arrange(merged, grid, network.plora_sub_GN, network.plora_glb_GN)  # (n, 4 d_v)

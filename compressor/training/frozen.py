@@ -115,10 +115,7 @@ def _samples(model: VisionLanguageModel, dialogues: Sequence[Dialogue], response
     images = [tokens.embeddings for tokens in model.encode_batch([d.image for d in dialogues])]
     questions = [[turn.question for turn in dialogue.turns] for dialogue in dialogues]
     if responses == "model":
-        answers = [
-            own_answers(model, image, asked, MAX_RESPONSE)
-            for image, asked in zip(images, questions, strict=True)
-        ]
+        answers = own_answers(model, images, questions, MAX_RESPONSE)
     else:
         answers = [[answer_ids(model, turn.answer) for turn in dialogue.turns] for dialogue in dialogues]
     texts = [transcript(model, asked, given) for asked, given in zip(questions, answers, strict=True)]

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from compressor.decoding import Request, prefill, step
 from compressor.errors import ContextLengthError, DivergedError, InvalidOptionError, InvalidQuestionError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
+from compressor.replies import greedy_replies
 from compressor.tokens import ImageTokens
 from compressor.training.objective import entropy_loss, prediction_loss
 from compressor.training.teacher_forcing import Transcript, answer_ids, response_states, transcript
@@ -196,7 +196,7 @@ def target(
         ContextLengthError: it does not fit into what the model can read.
     """
     if answers is None:
-        responses = own_answers(model, image, questions, max_new_tokens)
+        (responses,) = own_answers(model, [image], [questions], max_new_tokens)
     else:
         responses = [answer_ids(model, answer) for answer in answers]
     text = transcript(model, questions, responses)
@@ -205,28 +205,15 @@ def target(
     return Target(text, model.decoder.head(states).float())
 
 
-@torch.no_grad()
 def own_answers(
-    model: VisionLanguageModel, image: Tensor, questions: Sequence[str], max_new_tokens: int
-) -> list[list[int]]:
-    """Ids of the model's greedy answers in one chat about image tokens (n, d), without their end tokens.
-
-    Raises:
-        ContextLengthError: a question no longer fits into what the model can read.
-    """
-    request, answers = Request(), []
-    for index, question in enumerate(questions):
-        ids = model.prompt_ids(question, first=not index)
-        if index:  # the last token of the answer before has no cache entry yet
-            ended = request.pending == model.eos_id
-            ids = [*([] if ended else [request.pending]), model.eos_id, *ids]
-        embeds = model.embed_ids(ids, image)
-        _require_room(model, request.position + len(embeds))
-        answer = prefill(model.decoder, [request], [embeds])
-        while answer[-1] != model.eos_id and len(answer) < max_new_tokens:
-            answer += step(model.decoder, [request])
-        answers.append(answer[:-1] if answer[-1] == model.eos_id else answer)
-    return answers
+    model: VisionLanguageModel,
+    images: Sequence[Tensor],
+    questions: Sequence[Sequence[str]],
+    max_new_tokens: int,
+) -> list[list[list[int]]]:
+    """Ids of the model's greedy answers, without their end tokens; arguments as of `greedy_replies`."""
+    chats = greedy_replies(model, images, questions, max_new_tokens)
+    return [[[token for token in reply if token != model.eos_id] for reply in chat] for chat in chats]
 
 
 def _require_room(model: VisionLanguageModel, length: int) -> None:

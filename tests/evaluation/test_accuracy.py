@@ -1,112 +1,155 @@
-"""Answers side by side are the answers of a chat, and the numbers are means of what was marked."""
+"""The numbers are means of what was marked, their intervals those of a slow bootstrap."""
+
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from compressor import ChatSession, get_method, load_model
+from compressor import get_method, load_model
 from compressor.data import scenes
-from compressor.evaluation import references, tables
+from compressor.errors import InvalidOptionError, InvalidRateError, ResultsError
 from compressor.evaluation.accuracy import (
     Accuracy,
-    answer_batch,
-    by_method,
+    bootstrap_interval,
     differences,
-    encode_all,
     evaluate,
-    exact_match,
     paired_difference,
 )
+from compressor.evaluation.answering import Setting
 from compressor.evaluation.gray import gray_dialogues
+from compressor.evaluation.run_folder import RunFolder
+from compressor.evaluation.scoring import scorer
+
+EXACT = scorer("exact")
+RUN = {"model": "tiny", "dialogues": 6}
 
 
 @pytest.fixture(scope="module")
-def model():
+def tiny():
     return load_model("tiny")
 
 
 @pytest.fixture(scope="module")
 def dialogues():
-    return [scenes.dialogue(scenes.HELD_OUT + 500_000 + i) for i in range(8)]
-
-
-@pytest.mark.parametrize(
-    ("prediction", "truth", "expected"),
-    [("cat", "cat", True), (" Cat. ", "cat", True), ("cats", "cat", False), ("", "cat", False)],
-)
-def test_exact_match_forgives_case_space_and_full_stop_only(
-    prediction: str, truth: str, expected: bool
-) -> None:
-    assert exact_match(prediction, truth) is expected
-
-
-@pytest.mark.parametrize("method", ["none", "metacompress", "random"])
-def test_a_batch_answers_as_a_session_does(model, dialogues, method: str) -> None:
-    chosen = get_method(method, model=model)
-    tokens = encode_all(model, dialogues)
-    reduced = [model.compress(t, chosen.projection(t, 26)) for t in tokens]
-    batched = answer_batch(model, reduced, [[t.question for t in d.turns] for d in dialogues])
-    for dialogue, answers in zip(dialogues[:3], batched, strict=False):
-        session = ChatSession(model, dialogue.image, method=method, rate=1 - 26 / 256)
-        assert ["".join(session.ask(t.question, max_new_tokens=16)) for t in dialogue.turns] == answers
-
-
-@pytest.mark.parametrize("method", ["visionzip", "fastv"])
-def test_an_evaluation_counts_what_a_session_answers(model, dialogues, method: str) -> None:
-    chosen = get_method(method, model=model)
-    asked = dialogues[:4]
-    result = evaluate(model, asked, encode_all(model, asked, chosen.needs), by_method(chosen), 0.9, method)
-    for dialogue, correct in zip(asked, result.correct, strict=True):
-        session = ChatSession(model, dialogue.image, method=method, rate=0.9)
-        answers = ["".join(session.ask(t.question, max_new_tokens=16)) for t in dialogue.turns]
-        truth = [turn.answer for turn in dialogue.turns]
-        assert [exact_match(a, t) for a, t in zip(answers, truth, strict=True)] == correct.tolist()
-    assert result.tokens == 26
-
-
-def test_the_bundled_model_answers_scenes_and_not_gray_pictures(model) -> None:
-    asked = [scenes.dialogue(scenes.HELD_OUT + 600_000 + i) for i in range(60)]
-    project = by_method(get_method("none"))
-    seen = evaluate(model, asked, encode_all(model, asked), project, 0.0, "none")
-    blind = gray_dialogues(asked)
-    unseen = evaluate(model, blind, encode_all(model, blind), project, 0.0, "gray")
-    assert seen.average > 75
-    assert unseen.average < 35
-    assert seen.tokens == 256
+    return [scenes.dialogue(scenes.HELD_OUT + 500_000 + i) for i in range(6)]
 
 
 def test_averages_errors_and_differences_by_hand() -> None:
-    kinds = np.array([["a", "b"], ["a", "b"], ["b", "b"]])
-    first = Accuracy("x", 0.9, 26, np.array([[1, 1], [1, 0], [0, 0]], dtype=bool), kinds)
-    second = Accuracy("sample", 0.9, 26, np.array([[1, 0], [0, 0], [0, 0]], dtype=bool), kinds)
+    kinds = np.array([["a", "b"], ["a", "b"], ["b", ""]])
+    first = Accuracy("x", 0.9, 26.04, np.array([[1.0, 1], [1, 0], [0, 0]]), kinds)
+    second = Accuracy("sample", 0.9, 26.0, np.array([[1.0, 0], [0, 0], [0, 0]]), kinds)
     assert first.per_turn == pytest.approx([200 / 3, 100 / 3])
     assert first.average == pytest.approx(50)
     assert first.standard_error == pytest.approx(100 * 0.5 / 3**0.5)  # means 1, 0.5, 0: deviation 0.5
-    assert first.per_kind() == pytest.approx({"a": 100, "b": 25})
+    assert first.per_kind() == pytest.approx({"a": 100, "b": 100 / 3})
     value, error = paired_difference(first, second)  # 0.5, 0.5, 0
     assert value == pytest.approx(100 / 3)
     assert error == pytest.approx(100 * (1 / 12) ** 0.5 / 3**0.5)
     assert differences([first, second], "x", "sample") == [
         {"rate": 0.9, "difference": "x - sample", "points": 33.33, "standard_error": 16.67}
     ]
-    assert "| x | 90% | 26 | 66.7 | 33.3 | 50.0 | 28.9 |" in str(
-        tables.accuracy_table([first.as_data(), second.as_data()])
+    assert differences([first, replace(second, rate=0.5)], "x", "sample") == []
+    row = first.as_data(model="tiny", data="scenes")
+    assert row.pop("interval") == [0.0, 100.0]  # three times the worst has a chance of 1/27, over 2.5 %
+    assert row == {
+        "model": "tiny",
+        "data": "scenes",
+        "method": "x",
+        "rate": 0.9,
+        "image_tokens": 26.0,
+        "dialogues": 3,
+        "acc": [66.67, 33.33],
+        "avg": 50.0,
+        "standard_error": 28.87,
+        "kinds": {"a": 100.0, "b": 33.3},
+    }
+
+
+def test_what_a_judge_left_out_counts_in_no_number_and_in_no_pair() -> None:
+    scores = np.array([[8.0, 6], [math.nan, math.nan], [2, 4], [5, 5]])
+    kinds = np.full((4, 2), "")
+    first = Accuracy("x", 0.9, 26, scores, kinds, unit=1.0, overall=np.array([7, math.nan, 3, 5]))
+    other = np.array([[7.0, 7], [1, 1], [math.nan, math.nan], [1, 1]])
+    second = Accuracy("y", 0.9, 26, other, kinds, unit=1.0, overall=np.array([7, 1, math.nan, 1]))
+    row = first.as_data()
+    assert (row["acc"], row["avg"], row["overall"]) == ([5.0, 5.0], 5.0, 5.0)
+    assert (row["dialogues"], row["unscored"], row["kinds"]) == (3, 1, {})
+    assert paired_difference(first, second) == pytest.approx((2.0, 2.0))  # 0 and 4 on the common two
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_bootstrap_interval_is_that_of_a_slow_loop(seed: int) -> None:
+    values = np.random.default_rng(5).choice([0.0, 1 / 3, 2 / 3, 1.0], size=40)
+    rng, means = np.random.default_rng(seed), []
+    for _ in range(2001):
+        means.append(sum(values[rng.integers(40, size=40)].tolist()) / 40)
+    means.sort()
+    found = bootstrap_interval(values, resamples=2001, seed=seed)
+    assert found == pytest.approx((means[50], means[1950]), abs=1e-12)  # 2.5 % of 2000 steps from each end
+
+
+def test_the_bootstrap_interval_has_the_width_of_a_normal_one() -> None:
+    values = np.random.default_rng(0).normal(50, 20, size=5000)
+    low, high = bootstrap_interval(values)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.05 * half)
+    assert bootstrap_interval(values) == (low, high)
+    assert bootstrap_interval(np.array([3.0, 3.0])) == (3.0, 3.0)
+
+
+def test_the_bundled_model_answers_scenes_and_not_gray_pictures(tiny) -> None:
+    asked = [scenes.dialogue(scenes.HELD_OUT + 600_000 + i) for i in range(60)]
+    setting = Setting.of(get_method("none"), 0.0)
+    (seen,) = evaluate(tiny, asked, [setting], EXACT)
+    (unseen,) = evaluate(tiny, gray_dialogues(asked), [setting], EXACT)
+    assert seen.average > 75
+    assert unseen.average < 35
+    assert seen.tokens == 256
+
+
+def same(first: list[Accuracy], second: list[Accuracy]) -> bool:
+    return [each.as_data() for each in first] == [each.as_data() for each in second]
+
+
+def test_an_interrupted_run_asks_only_for_what_is_missing(tiny, dialogues, tmp_path, monkeypatch) -> None:
+    settings = [Setting.of(get_method(name, model=tiny), 0.9) for name in ("random", "metacompress")]
+    whole = evaluate(tiny, dialogues, settings, EXACT, batch=4)
+    encode, encoded = tiny.encode_batch, []
+
+    def failing(images, want):
+        encoded.append(len(images))
+        if len(encoded) == 2:
+            raise KeyboardInterrupt
+        return encode(images, want)
+
+    monkeypatch.setattr(tiny, "encode_batch", failing)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tiny, dialogues, settings, EXACT, batch=4, folder=RunFolder(tmp_path, RUN))
+    assert len(RunFolder(tmp_path, RUN).read()) == 8
+    counts = []
+    again = evaluate(
+        tiny, dialogues, settings, EXACT, folder=RunFolder(tmp_path, RUN), progress=counts.append
     )
+    assert encoded == [4, 2, 2]
+    assert counts == [8, 2, 2]
+    assert same(whole, again)
+    assert same(whole, evaluate(tiny, dialogues, settings, EXACT, folder=RunFolder(tmp_path, RUN)))
+    assert encoded == [4, 2, 2]
 
 
-@pytest.mark.parametrize("m", [1, 2, 5, 13, 26, 100, 200, 256])
-def test_references_keep_m_different_tokens_in_raster_order(model, dialogues, m: int) -> None:
-    tokens = encode_all(model, dialogues[:1])[0]
-    for reference in (references.grid_sample, references.oracle):
-        weights = reference(tokens, m, dialogues[0]).weights
-        assert weights.shape == (m, 256)
-        assert weights.sum(0).max() == 1
-        kept = weights.argmax(1)
-        assert (kept[1:] > kept[:-1]).all()
-
-
-def test_the_oracle_keeps_the_middle_of_every_object(model, dialogues) -> None:
-    dialogue = dialogues[0]
-    tokens = encode_all(model, [dialogue])[0]
-    kept = references.oracle(tokens, 13, dialogue).weights.sum(0) > 0
-    for item in dialogue.objects:
-        assert kept[int(item.y // 14) * 16 + int(item.x // 14)]
+def test_what_cannot_be_evaluated_is_said_in_a_sentence(tiny, dialogues, tmp_path) -> None:
+    setting = Setting.of(get_method("none"), 0.0)
+    with pytest.raises(InvalidOptionError, match="same id"):
+        evaluate(tiny, [*dialogues, dialogues[0]], [setting], EXACT)
+    with pytest.raises(InvalidOptionError, match="number of turns"):
+        evaluate(tiny, [*dialogues, scenes.dialogue(7, turns=2)], [setting], EXACT)
+    with pytest.raises(InvalidOptionError, match="name each once"):
+        evaluate(tiny, dialogues, [setting, setting], EXACT)
+    with pytest.raises(InvalidOptionError, match="no dialogue"):
+        evaluate(tiny, [], [setting], EXACT)
+    with pytest.raises(InvalidRateError):
+        Setting.of(get_method("sample"), 1.0)
+    RunFolder(tmp_path, RUN)
+    with pytest.raises(ResultsError, match="another dialogues"):
+        RunFolder(tmp_path, {**RUN, "dialogues": 7})

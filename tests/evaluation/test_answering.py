@@ -8,7 +8,7 @@ import torch
 from compressor import ChatSession, get_method, load_model
 from compressor.data import scenes
 from compressor.errors import ContextLengthError, InvalidOptionError
-from compressor.evaluation.answering import Setting, answer, answer_batch
+from compressor.evaluation.answering import Setting, answer
 from compressor.methods.metacompress import MetaCompress
 
 
@@ -35,17 +35,6 @@ def test_a_batch_answers_as_a_session_does(tiny, dialogues, method: str) -> None
     for dialogue in dialogues:
         assert found[dialogue.id].texts == in_a_session(tiny, dialogue, method, 0.9)
         assert found[dialogue.id].image_tokens == (256 if method == "none" else 26)
-
-
-@pytest.mark.parametrize("max_new_tokens", [1, 2, 7])
-def test_answers_of_different_lengths_end_where_they_would_alone(model, image, max_new_tokens) -> None:
-    """The random model seldom ends an answer, the third of these chats does; all go on after it."""
-    asked = [["how many cats?", "what color is it?", "is it red?"], ["is it?", "no", "the dog"]]
-    asked.append(["yes, no, red, blue", "s", "color is the dog"])
-    reduced = [model.encode(image.rotate(40 * i)).embeddings[: 5 + i] for i in range(3)]
-    together = answer_batch(model, reduced, asked, max_new_tokens)
-    alone = [answer_batch(model, [r], [q], max_new_tokens)[0] for r, q in zip(reduced, asked, strict=True)]
-    assert together == alone
 
 
 def test_an_image_is_encoded_once_for_all_settings_and_never_for_what_is_known(

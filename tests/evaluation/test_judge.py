@@ -11,6 +11,7 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from compressor.cli import main
 from compressor.data.dialogues import Dialogue, Turn
 from compressor.errors import JudgeError
 from compressor.evaluation.accuracy import judged
@@ -159,6 +160,39 @@ def test_an_endpoint_that_fails_is_said_in_a_sentence(endpoint) -> None:
         open_judge(endpoint.url)
     with pytest.raises(JudgeError, match="no text model"):
         open_judge("/nowhere/at/all")
+
+
+def test_the_command_reads_convbench_and_reports_what_the_judge_said(endpoint, tmp_path, capsys) -> None:
+    ordinals = ("first", "second", "third")
+    rows = [
+        {
+            "ID": n,
+            "image_id": f"{n}.png",
+            **{f"The_{ordinal}_turn_instruction": "what color is the cat?" for ordinal in ordinals},
+            **{f"{ordinal}_turn_answer": f"truth {n}" for ordinal in ordinals},
+        }
+        for n in range(4)
+    ]
+    (tmp_path / "ConvBench.json").write_text(json.dumps(rows))
+    for n in range(4):
+        Image.new("RGB", (32, 32), (60 * n, 0, 0)).save(tmp_path / f"{n}.png")
+    endpoint.say = lambda text: "mumble" if "truth 2" in text else GOOD
+    arguments = ["evaluate", "--data", "convbench", "--folder", str(tmp_path), "--methods", "none,sample"]
+    arguments += ["--json", str(tmp_path / "results.json"), "--out", str(tmp_path / "run")]
+    assert main(arguments) == 2
+    assert "--judge" in capsys.readouterr().err
+    arguments += ["--judge", endpoint.url, "--judge-model", "some-model"]
+    assert main(arguments) == 0
+    assert "none 0%: the judge gave no scores for 1 of 4 dialogues" in capsys.readouterr().out
+    count = len(endpoint.asked)
+    assert count == 2 * (3 + 2)
+    data = json.loads((tmp_path / "results.json").read_text())
+    for row in data["results"]:
+        assert (row["acc"], row["avg"], row["overall"]) == ([7.0, 5.0, 10.0], 7.33, 6.0)
+        assert (row["dialogues"], row["unscored"]) == (3, 1)
+        assert list(row["kinds"]) == ["creation", "perception", "reasoning"]
+    assert main(arguments) == 0
+    assert len(endpoint.asked) == count  # answers and scores were all kept
 
 
 def save_llama(directory, says: str | None) -> None:

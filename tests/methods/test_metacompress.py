@@ -12,6 +12,7 @@ from compressor import get_method
 from compressor.errors import InvalidOptionError, InvalidRateError, ModelMismatchError, ModelUnavailableError
 from compressor.methods import metacompress
 from compressor.methods.metacompress import MetaCompress, pool_windows, window_tokens
+from tests.methods.test_laws import image_tokens
 
 
 @given(st.integers(3, 400), st.data())
@@ -140,3 +141,43 @@ def test_get_method_takes_shipped_weights_or_says_untrained(model, image, tmp_pa
 def test_bad_options_are_refused(model, options):
     with pytest.raises(InvalidOptionError):
         get_method("metacompress", model=model, **options)
+
+
+def test_several_images_are_written_in_one_pass_and_as_one_by_one(monkeypatch):
+    method, calls = MetaCompress(12, 4), []
+    images = [image_tokens(rows, 7, seed) for rows, seed in ((6, 0), (6, 1), (5, 2), (6, 3), (6, 4))]
+    budgets = [9, 9, 9, 4, 42]
+    alone = [method.projection(tokens, m) for tokens, m in zip(images, budgets, strict=True)]
+    forward = MetaCompress.forward
+    monkeypatch.setattr(
+        MetaCompress, "forward", lambda self, x, m: calls.append(tuple(x.shape)) or forward(self, x, m)
+    )
+    together = method.projections(images, budgets)
+    assert calls == [(2, 42, 12), (35, 12), (42, 12)]
+    for each, other, tokens in zip(together, alone, images, strict=True):
+        torch.testing.assert_close(each.weights, other.weights)
+        assert each.layout is tokens.layout and each.stage == "embedding"
+    assert together[4].is_identity
+    with pytest.raises(InvalidRateError):
+        method.projections(images[:2], [0, 9])
+
+
+def test_positions_are_computed_once_and_may_be_trained_through():
+    method = MetaCompress(12, 4)
+    with torch.inference_mode():
+        long = method.positions(40)
+    assert method.positions(30).data_ptr() == long.data_ptr() and not long.is_inference()
+    assert len(method.positions(50)) == 50
+    assert method.double().positions(50).dtype == torch.float64
+    assert "_table" not in method.state_dict()
+    (method(torch.randn(20, 12, dtype=torch.float64), 5) ** 2).sum().backward()
+    assert method.query.grad is not None
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    method = MetaCompress(12, 4)
+    with torch.no_grad():
+        method.query[3, 1] = torch.nan
+    method.save(tmp_path, {})
+    with pytest.raises(ModelUnavailableError, match="not finite"):
+        MetaCompress.load(tmp_path)

@@ -9,6 +9,7 @@ from compressor import ImageTokens, get_method, list_methods
 from compressor.errors import InvalidOptionError, InvalidRateError, UnknownMethodError
 from compressor.geometry import llava_layout
 from compressor.methods.metacompress import MetaCompress
+from compressor.methods.selection import others
 
 NAMES = ["none", "random", "sample", "spatial", "metacompress"]
 
@@ -76,6 +77,13 @@ def test_sample_is_equidistant_to_a_token(budget):
     kept = get_method("sample").projection(image_tokens(), budget).weights.argmax(1)
     gaps = kept.diff()
     assert (gaps >= 1).all() and (len(gaps) == 0 or gaps.max() - gaps.min() <= 1)
+
+
+@given(st.integers(1, 60), st.data())
+def test_others_are_those_not_kept_in_order(n, data):
+    kept = data.draw(st.lists(st.integers(0, n - 1), unique=True))
+    left = others(n, torch.tensor(kept, dtype=torch.long))
+    assert left.tolist() == [index for index in range(n) if index not in kept]
 
 
 def test_the_registry():

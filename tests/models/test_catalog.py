@@ -76,7 +76,7 @@ def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch):
 
 
 def test_no_network_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(catalog, "_require_memory", lambda *_: None)
+    monkeypatch.setattr(catalog, "require_memory", lambda *_: None)
     monkeypatch.setattr(
         "transformers.LlavaForConditionalGeneration.from_pretrained",
         lambda *a, **k: (_ for _ in ()).throw(OSError()),

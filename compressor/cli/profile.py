@@ -1,0 +1,90 @@
+"""``profile``: time, memory, cache and operations of every method beside all tokens."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from compressor.cli.arguments import command_line, names, write_json
+from compressor.errors import InvalidOptionError
+
+BASE = "none"
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in names(text)]
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.lower().split("x"))
+    return width, height
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    """Adds the command to the parser."""
+    profile = commands.add_parser("profile", help="time, memory and operations of every method")
+    profile.add_argument("--model", default="tiny")
+    profile.add_argument(
+        "--random-weights", action="store_true", help="the model's full size without its checkpoint"
+    )
+    profile.add_argument("--methods", type=names, default=["all"], help="names, or all")
+    profile.add_argument("--rate", type=float, default=0.9, help="share of the image tokens that goes")
+    profile.add_argument("--batch", type=_numbers, default=[1, 16], help="prompts side by side, e.g. 1,16")
+    profile.add_argument("--prompt-tokens", type=int, default=32, help="text tokens of a prompt")
+    profile.add_argument("--new-tokens", type=int, default=10, help="tokens of an answer")
+    profile.add_argument("--image-size", type=_size, default=(640, 480), help="of the images in px, WxH")
+    profile.add_argument("--repeats", type=int, default=5, help="timed runs, of which the median is given")
+    profile.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
+    profile.add_argument("--device", help="such as cuda or cpu; a GPU where there is one")
+    profile.add_argument("--json", type=Path, help="write the results and this command to a file")
+    profile.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints a table for each batch, base first, and writes the rows as JSON where asked."""
+    import torch
+
+    from compressor import get_method, list_methods, load_model
+    from compressor.evaluation.efficiency import measure
+    from compressor.evaluation.workload import Workload
+    from compressor.models.random_weights import random_model
+
+    if args.repeats < 1:
+        raise InvalidOptionError("A median needs at least one repeat.")
+    load = random_model if args.random_weights else load_model
+    dtype = getattr(torch, args.dtype) if args.dtype else None
+    model = load(args.model, device=args.device, dtype=dtype)
+    known = [info.name for info in list_methods()]
+    asked = known if args.methods == ["all"] else args.methods
+    methods = {name: get_method(name, model=model) for name in dict.fromkeys([BASE, *asked])}
+    rows = []
+    for batch in args.batch:
+        workload = Workload(batch, args.prompt_tokens, args.new_tokens, args.image_size)
+        measured = [each.as_data() for each in measure(model, methods, args.rate, workload, args.repeats)]
+        rows += [{**row, "random_weights": args.random_weights} for row in measured]
+        print(_table(measured), flush=True)
+    print("* of all tokens, as a multiple of the method's, measured in the same run", file=sys.stderr)
+    if args.json:
+        write_json(
+            args.json, {"command": command_line(args), "threads": torch.get_num_threads(), "results": rows}
+        )
+
+
+def _table(rows: Sequence[dict]) -> str:
+    """Markdown: what is measured, one line per method, the ratio of times to the first token last."""
+    base = rows[0]
+    head = ["method", "rate", "tokens", "TTFT ms", "vision", "compress", "prefill", "decode/token"]
+    head += ["total ms", "peak GB", "cache MB", "TFLOPs", "TTFT ratio*"]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        times = [row[f"{stage}_ms"] for stage in ("ttft", "vision", "compress", "prefill", "decode", "total")]
+        lines.append(
+            [
+                *(row["method"], f"{row['rate']:.0%}", f"{row['image_tokens']:.0f}"),
+                *("" if value is None else f"{value:.1f}" for value in times),
+                *(f"{row['peak_memory_gb']:.3g}", f"{row['cache_mb']:.4g}", f"{row['tflops']:.4g}"),
+                f"{base['ttft_ms'] / row['ttft_ms']:.2f}",
+            ]
+        )
+    title = f"{base['model']}, {base['device']}, {base['dtype']}, batch {base['batch']}\n\n"
+    return title + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"

@@ -1,0 +1,213 @@
+"""What an answer costs: time to the first token and to the last, memory, cache and operations."""
+
+import platform
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from compressor.errors import ContextLengthError, ModelUnavailableError
+from compressor.evaluation import flops
+from compressor.evaluation.memory import peak_bytes
+from compressor.evaluation.workload import (
+    STAGES,
+    Answer,
+    Setting,
+    Workload,
+    answer,
+    random_images,
+    random_prompt,
+)
+from compressor.methods.base import DecoderMethod, Method
+from compressor.models.base import Views, VisionLanguageModel
+from compressor.projection import Projection
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What a method costs at a rate: medians over the repeats.
+
+    Args:
+        device: its name.
+        image_tokens: m of one image.
+        prompt_tokens, new_tokens: as of `Workload`.
+        ttft_ms: encoding, compression and prefill: from prepared images to the first token of all.
+        total_ms: from there to the last token.
+        prepare_ms: resizing and normalising the images on the host before; the same for every method, not in
+            `ttft_ms`.
+        vision_ms, compress_ms, prefill_ms: parts of `ttft_ms`; decode_ms: per further token, None if none.
+        peak_memory_gb: 10^9 bytes at the worst moment, weights included (`peak_bytes`).
+        cache_mb: 10^6 bytes of keys and values of the batch at the end.
+        tflops: 10^12 operations of the batch, with those of each stage beside it (`Flops`).
+    """
+
+    model: str
+    device: str
+    dtype: str
+    method: str
+    rate: float
+    batch: int
+    image_tokens: float
+    ttft_ms: float
+    total_ms: float
+    prepare_ms: float
+    vision_ms: float
+    compress_ms: float
+    prefill_ms: float
+    decode_ms: float | None
+    peak_memory_gb: float
+    cache_mb: float
+    tflops: float
+    vision_tflops: float
+    projection_tflops: float
+    prefill_tflops: float
+    decode_tflops: float
+    prompt_tokens: int
+    new_tokens: int
+
+    def as_data(self) -> dict[str, Any]:
+        """Numbers for JSON, rounded to what is measured."""
+        return {
+            name: float(f"{value:.6g}") if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
+
+
+def device_name(device: torch.device) -> str:
+    """What the machine calls it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+@torch.inference_mode()
+def answer_flops(setting: Setting, lengths: Sequence[Sequence[int]]) -> flops.Flops:
+    """Operations of `answer`: by formula, but for the making of P, which torch counts as each method does it.
+
+    Args:
+        setting: what is answered.
+        lengths: as `answer` found them.
+    """
+    config, method = setting.model.hf.config, setting.method
+    text = config.text_config
+    tokens, budgets = setting.encode()
+    projection = pruning = 0
+    if isinstance(method, DecoderMethod):
+        read = [row[0] for row, each, m in zip(lengths, tokens, budgets, strict=True) if m < len(each)]
+        pruning = sum(flops.pruning_flops(text, length) for length in read)
+    else:
+        made: list[Projection] = []
+        projection = flops.counted_flops(lambda: made.extend(method.projections(tokens, budgets)))
+        projection += sum(flops.application_flops(config, each) for each in made)
+    return flops.Flops(
+        vision=len(setting.views.pixels) * flops.vision_flops(config),
+        projection=projection,
+        prefill=pruning + sum(flops.prefill_flops(text, row) for row in lengths),
+        decode=sum(flops.decode_flops(text, row, setting.new_tokens - 1) for row in lengths),
+    )
+
+
+def measure(
+    model: VisionLanguageModel,
+    methods: Mapping[str, Method],
+    rate: float,
+    workload: Workload,
+    repeats: int = 5,
+) -> list[Efficiency]:
+    """Efficiency of every method, measured in turns, so that a drift of the machine meets all alike.
+
+    Args:
+        model: the model.
+        methods: by name; "none" is the base and has the rate 0.
+        rate: of the reduction.
+        workload: what to ask.
+        repeats: runs of each, after two that are not timed: one measures memory, the other warms up.
+    Raises:
+        InvalidRateError, InvalidOptionError: as their names say.
+        ContextLengthError: prompt and answer are longer than the model can read.
+        ModelUnavailableError: there is not enough memory.
+    """
+    views, prepare_s = _prepared(model, workload, repeats)
+    prompt = random_prompt(model, workload)
+    settings = {
+        name: Setting(model, method, 0.0 if name == "none" else rate, views, prompt, workload.new_tokens)
+        for name, method in methods.items()
+    }
+    held = [*model.hf.parameters(), *model.hf.buffers(), views.pixels]
+    try:
+        peaks = {
+            name: peak_bytes(partial(answer, setting), model.device, held)
+            for name, setting in settings.items()
+        }
+        rounds = [{name: answer(setting) for name, setting in settings.items()} for _ in range(1 + repeats)][
+            1:
+        ]
+        costs = {name: answer_flops(setting, rounds[0][name].lengths) for name, setting in settings.items()}
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ModelUnavailableError(
+            f"There is not enough memory for a batch of {workload.batch}: ask for a smaller one."
+        ) from error
+    return [
+        _summary(
+            name, setting, workload, [each[name] for each in rounds], prepare_s, peaks[name], costs[name]
+        )
+        for name, setting in settings.items()
+    ]
+
+
+def _prepared(model: VisionLanguageModel, workload: Workload, repeats: int) -> tuple[Views, float]:
+    """Random images ready for the encoder, and the median of the seconds that takes; the context must do."""
+    images, seconds = random_images(workload), []
+    for _ in range(1 + repeats):
+        since = time.perf_counter()
+        views = model.prepare(images)
+        seconds.append(time.perf_counter() - since)
+    n = len(model.encode(images[0]))
+    if n + workload.prompt_tokens + workload.new_tokens > model.context_length:
+        raise ContextLengthError(
+            f"{n} image tokens, {workload.prompt_tokens} of the prompt and {workload.new_tokens} new ones "
+            f"are more than the {model.context_length} that this model reads: ask for fewer."
+        )
+    return views, statistics.median(seconds[1:])
+
+
+def _summary(
+    name: str,
+    setting: Setting,
+    workload: Workload,
+    answers: Sequence[Answer],
+    prepare_s: float,
+    peak: int,
+    cost: flops.Flops,
+) -> Efficiency:
+    stages = {stage: 1e3 * statistics.median(each.stages_s[stage] for each in answers) for stage in STAGES}
+    steps = workload.new_tokens - 1
+    return Efficiency(
+        model=setting.model.name,
+        device=device_name(setting.model.device),
+        dtype=str(setting.model.dtype).removeprefix("torch."),
+        method=name,
+        rate=setting.rate,
+        batch=workload.batch,
+        image_tokens=float(answers[0].image_tokens),
+        ttft_ms=1e3 * statistics.median(each.ttft_s for each in answers),
+        total_ms=1e3 * statistics.median(each.total_s for each in answers),
+        prepare_ms=1e3 * prepare_s,
+        vision_ms=stages["vision"],
+        compress_ms=stages["compress"],
+        prefill_ms=stages["prefill"],
+        decode_ms=stages["decode"] / steps if steps else None,
+        peak_memory_gb=peak / 1e9,
+        cache_mb=answers[0].cache_bytes / 1e6,
+        tflops=cost.total / 1e12,
+        vision_tflops=cost.vision / 1e12,
+        projection_tflops=cost.projection / 1e12,
+        prefill_tflops=cost.prefill / 1e12,
+        decode_tflops=cost.decode / 1e12,
+        prompt_tokens=workload.prompt_tokens,
+        new_tokens=workload.new_tokens,
+    )

@@ -1,0 +1,112 @@
+"""The formulas against torch's own counter, to the last operation."""
+
+import pytest
+import torch
+
+from compressor import get_method, list_methods
+from compressor.decoding import hidden_states, prefill, step
+from compressor.evaluation import flops
+from compressor.evaluation.efficiency import answer_flops
+from compressor.evaluation.workload import (
+    Setting,
+    Workload,
+    answer,
+    random_images,
+    random_prompt,
+    reductions,
+)
+from compressor.models.random_weights import CLIP_L_336, VICUNA_7B, random_model
+
+METHODS = [info.name for info in list_methods()]
+
+
+def setting_of(model, name, rate=0.7, new_tokens=4, batch=2):
+    workload = Workload(batch, 9, new_tokens, (90, 60))
+    views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
+    return Setting(model, get_method(name, model=model), rate, views, prompt, new_tokens)
+
+
+def counted(setting):
+    """What torch counts in each stage of an answer."""
+    model, found = setting.model, {}
+    state = {}
+
+    def encode():
+        state["tokens"], state["budgets"] = setting.encode()
+
+    def compress():
+        state["reduced"], state["requests"], _ = reductions(setting, state["tokens"], state["budgets"])
+
+    def read():
+        embeds = [model.embed_ids(setting.prompt, image) for image in state["reduced"]]
+        prefill(model.decoder, state["requests"], embeds)
+
+    def write():
+        for _ in range(setting.new_tokens - 1):
+            step(model.decoder, state["requests"])
+
+    stages = {"vision": encode, "projection": compress, "prefill": read, "decode": write}
+    for name, stage in stages.items():
+        with torch.inference_mode():
+            found[name] = flops.counted_flops(stage)
+    return found
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_stage_of_every_method_is_what_torch_counts(small_llava, name):
+    setting = setting_of(small_llava, name)
+    formula = answer_flops(setting, answer(setting).lengths)
+    assert vars(formula) == counted(setting)
+
+
+@pytest.mark.parametrize("name", ["none", "metacompress", "visionzip", "fastv"])
+def test_several_views_of_an_image_count_alike(small_next, name):
+    setting = setting_of(small_next, name, rate=0.9)
+    formula = answer_flops(setting, answer(setting).lengths)
+    assert len(setting.views.pixels) > 2 and vars(formula) == counted(setting)
+
+
+@pytest.mark.parametrize("name", ["none", "sample", "fastv"])
+def test_shared_key_heads_and_the_bundled_model_count_alike(any_model, name):
+    setting = setting_of(any_model, name, batch=1)
+    formula = answer_flops(setting, answer(setting).lengths)
+    assert formula.total == sum(counted(setting).values())
+
+
+def test_fastv_reads_all_tokens_below_its_layer_and_the_budget_above(small_llava):
+    setting = setting_of(small_llava, "fastv")
+    n, m = 64, 19
+    assert answer(setting).lengths == [[n + 9, n + 9, m + 9]] * 2
+
+
+def test_metacompress_costs_what_its_equations_say(small_llava):
+    setting = setting_of(small_llava, "metacompress", batch=1)
+    n, m, d, d_c = 64, 19, small_llava.width, 64
+    made = 2 * n * d * d_c + 2 * m * d * d_c + 2 * m * n * d_c  # X W_k, Pool(X) W_q, Q K^T
+    assert answer_flops(setting, [[m + 9] * 3]).projection == made + 2 * m * n * d
+
+
+def test_the_full_size_is_counted_without_its_weights():
+    model = random_model("llava-1.5-7b", "meta")
+    config, text = model.hf.config, model.hf.config.text_config
+    pixels = torch.empty(1, 3, 336, 336, dtype=torch.bfloat16, device="meta")
+    assert flops.counted_flops(
+        lambda: model.hf.get_image_features(pixel_values=pixels)
+    ) == flops.vision_flops(config)
+    embeds = torch.empty(1, 608, 4096, dtype=torch.bfloat16, device="meta")
+    layers = flops.counted_flops(lambda: hidden_states(model.decoder, embeds))
+    head = 2 * 4096 * 32064
+    assert flops.prefill_flops(text, [608] * 32) == layers + head
+
+
+def test_the_published_tflops_differ_by_what_a_batch_of_8_gives():
+    """Table 2 of the paper names no batch: 71.4 and 13.3 TFLOPs lie within 6 % of eight prompts."""
+    config = random_model("llava-1.5-7b", "meta").hf.config
+    assert (config.text_config.hidden_size, config.vision_config.hidden_size) == (
+        VICUNA_7B["hidden_size"],
+        CLIP_L_336["hidden_size"],
+    )
+    for image_tokens, published in ((576, 71.4), (58, 13.3)):
+        prompt = [image_tokens + 32] * 32
+        ours = 8 * (flops.vision_flops(config) + flops.prefill_flops(config.text_config, prompt)) / 1e12
+        assert 0.94 < ours / published < 1

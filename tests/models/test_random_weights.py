@@ -1,0 +1,49 @@
+"""Models without a checkpoint: the published sizes, sane numbers, and the interface of every other model."""
+
+import pytest
+import torch
+
+from compressor import list_models
+from compressor.errors import ModelUnavailableError, UnknownModelError
+from compressor.models import catalog, random_weights
+from compressor.models.random_weights import BUILDERS, random_model
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_sizes_are_those_of_the_checkpoint(name):
+    model = random_model(name, "meta")
+    parameters = sum(parameter.numel() for parameter in model.hf.parameters())
+    card = next(card for card in list_models() if card.name == name)
+    assert 2 * parameters / 1e9 == pytest.approx(card.memory_gb, abs=0.06)
+    assert model.dtype == torch.bfloat16 and model.context_length == 4096
+    assert model.image_token_id == 32000 and model.eos_id == 2
+
+
+def test_numbers_are_finite_and_the_dtype_is_the_one_asked_for(small_llava, image):
+    tokens = small_llava.encode(image, frozenset({"cls_attention", "keys", "queries"}))
+    assert tokens.embeddings.isfinite().all() and len(tokens) == 64
+    assert small_llava.token_norm > 0
+    assert all(parameter.isfinite().all() for parameter in small_llava.hf.parameters())
+    assert not any(parameter.requires_grad for parameter in small_llava.hf.parameters())
+
+
+def test_a_seed_gives_the_same_weights_and_leaves_the_global_one_alone(monkeypatch, small_builder):
+    monkeypatch.setitem(BUILDERS, "llava-1.5-7b", small_builder)
+    state = torch.get_rng_state()
+    first, again, other = (random_model("llava-1.5-7b", "cpu", seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    weights = [model.hf.lm_head.weight for model in (first, again, other)]
+    assert weights[0].dtype == torch.bfloat16
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_what_cannot_be_built_is_said(monkeypatch):
+    with pytest.raises(UnknownModelError, match=r"llava-1\.5-7b"):
+        random_model("tiny")
+    monkeypatch.setattr(catalog.os, "sysconf", lambda name: 1000)
+    with pytest.raises(ModelUnavailableError, match="memory"):
+        random_model("llava-1.5-7b", "cpu")
+
+
+def test_every_builder_is_a_model_of_the_catalog():
+    assert set(random_weights.BUILDERS) <= set(catalog.CARDS)
