@@ -11,9 +11,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from compressor.models.base import Decoder, on_device
+from compressor.models.base import Decoder, PromptEmbeddings, on_device
 
 
 @dataclass
@@ -190,19 +191,35 @@ class Request:
         self.pending = self.logits = None
 
 
-def prefill(decoder: Decoder, requests: Sequence[Request], embeds: Sequence[Tensor]) -> list[int]:
+def prefill(
+    decoder: Decoder, requests: Sequence[Request], prompts: Sequence[PromptEmbeddings | Tensor]
+) -> list[int]:
     """Read new embeddings after what each request has in its cache, and choose the next id of each.
 
     Args:
         decoder: of the model.
         requests: any number, new or with caches of different lengths.
-        embeds: per request (L, d), L >= 1; in a later turn they begin with the pending id's.
+        prompts: per request, L >= 1 tokens; in a later turn they begin with the pending id's. A plain tensor
+            (L, d) is text.
     Returns:
         the next id of each request, also its `pending`.
     """
-    lengths = [len(each) for each in embeds]
-    padded = torch.nn.utils.rnn.pad_sequence(list(embeds), batch_first=True)  # (B, L, d)
-    return _forward(decoder, requests, padded, lengths)
+    prompts = [PromptEmbeddings(each) if isinstance(each, Tensor) else each for each in prompts]
+    embeds = pad_sequence([each.embeddings for each in prompts], batch_first=True)  # (B, L, d)
+    lengths = [len(each) for each in prompts]
+    image_mask = _padded_mask(prompts) if decoder.takes_image_mask else None
+    return _forward(decoder, requests, embeds, lengths, image_mask)
+
+
+def _padded_mask(prompts: Sequence[PromptEmbeddings]) -> Tensor | None:
+    """The image masks of sequences of different lengths, (B, L), or None where all of them are text."""
+    if all(each.image_mask is None for each in prompts):
+        return None
+    masks = [
+        each.embeddings.new_zeros(len(each), dtype=torch.bool) if each.image_mask is None else each.image_mask
+        for each in prompts
+    ]
+    return pad_sequence(masks, batch_first=True)
 
 
 def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
@@ -216,25 +233,46 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
-def hidden_states(decoder: Decoder, embeds: Tensor, checkpointed: bool = False) -> Tensor:
+def hidden_states(
+    decoder: Decoder, embeds: Tensor, checkpointed: bool = False, image_mask: Tensor | None = None
+) -> Tensor:
     """One causal pass over whole sequences without a cache, with a graph where the input has one.
 
     Args:
         decoder: of the model.
         embeds: (B, L, d), padded at the end.
         checkpointed: keep only what enters each layer, and run the layer again in the backward pass.
+        image_mask: (B, L) booleans, True for the tokens of an image; None where there is none.
     Returns:
         (B, L, d) after the final norm.
     """
     positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[:2])
     rotary, x = decoder.rotary(embeds, position_ids=positions), embeds
     for layer in decoder.layers:
-        call = partial(layer, attention_mask=None, position_embeddings=rotary, position_ids=positions)
+        call = partial(
+            layer,
+            attention_mask=None,
+            position_embeddings=rotary,
+            position_ids=positions,
+            **_image_argument(decoder, image_mask),
+        )
         x = checkpoint(call, x, use_reentrant=False) if checkpointed else call(x)
     return decoder.norm(x)
 
 
-def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: list[int]) -> list[int]:
+def _image_argument(decoder: Decoder, image_mask: Tensor | None) -> dict[str, Tensor]:
+    """The argument of a layer call that says which tokens show an image, for the decoders that want it."""
+    wanted = decoder.takes_image_mask and image_mask is not None
+    return {"image_mask": image_mask} if wanted else {}
+
+
+def _forward(
+    decoder: Decoder,
+    requests: Sequence[Request],
+    x: Tensor,
+    lengths: list[int],
+    image_mask: Tensor | None = None,
+) -> list[int]:
     cache = _shared(requests, len(decoder.layers))
     cache.incoming = lengths
     starts = on_device([request.position for request in requests], x.device)
@@ -244,7 +282,9 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
     mask, mask_lengths = None, None
     for index, layer in enumerate(decoder.layers):
         if index in {pruning.layer for pruning in prunings if pruning}:
-            x, positions, cache.incoming = _prune(x, positions, cache.incoming, prunings, index)
+            kept = _kept_rows(cache.incoming, prunings, index, x.device)
+            x, positions, image_mask = (_take(each, kept) for each in (x, positions, image_mask))
+            cache.incoming = [len(rows) for rows in kept]
             rotary, mask_lengths = decoder.rotary(x, position_ids=positions), None
         if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
             mask_lengths = cache.lengths[index]
@@ -257,6 +297,7 @@ def _forward(decoder: Decoder, requests: Sequence[Request], x: Tensor, lengths: 
             position_ids=positions,
             cache=cache,
             use_cache=True,
+            **_image_argument(decoder, image_mask),
         )
         for row, pruning in enumerate(prunings):
             if pruning and pruning.layer == index + 1 and pruning.kept is None:
@@ -299,22 +340,24 @@ def _attention(
     return (q.float() @ keys.float().mT)[:, 0].softmax(-1)
 
 
-def _prune(
-    x: Tensor, positions: Tensor, lengths: list[int], prunings: Sequence[Pruning | None], layer: int
-) -> tuple[Tensor, Tensor, list[int]]:
-    """Hidden states (B, L', d), positions (B, L') and lengths after the prunings that act at this layer."""
+def _kept_rows(
+    lengths: Sequence[int], prunings: Sequence[Pruning | None], layer: int, device: torch.device
+) -> list[Tensor]:
+    """Which tokens of each sequence go on after the prunings that act at this layer."""
     kept = []
     for pruning, length in zip(prunings, lengths, strict=True):
-        rows = torch.arange(length, device=x.device)
+        rows = torch.arange(length, device=device)
         if pruning and pruning.layer == layer:  # in a first prefill rows and positions are the same
-            rows = torch.cat([pruning.kept.to(x.device), rows[pruning.query + 1 :]])
+            rows = torch.cat([pruning.kept.to(device), rows[pruning.query + 1 :]])
         kept.append(rows)
-    pad = torch.nn.utils.rnn.pad_sequence
-    return (
-        pad([states[rows] for states, rows in zip(x, kept, strict=True)], batch_first=True),
-        pad([places[rows] for places, rows in zip(positions, kept, strict=True)], batch_first=True),
-        [len(rows) for rows in kept],
-    )
+    return kept
+
+
+def _take(values: Tensor | None, kept: Sequence[Tensor]) -> Tensor | None:
+    """Of something per token, (B, L, ...), what the kept rows of each sequence hold: (B, L', ...)."""
+    if values is None:
+        return None
+    return pad_sequence([each[rows] for each, rows in zip(values, kept, strict=True)], batch_first=True)
 
 
 def _shared(requests: Sequence[Request], layers: int) -> Cache:

@@ -216,9 +216,9 @@ class ChatSession:
         """Ids of the first turns and of a new prompt; the image is one id, each answer has its end token."""
         ids: list[int] = []
         for turn in self.turns[:kept]:
-            ids += turn.prompt_ids + turn.answer_ids
-            if ids[-1] != self.model.eos_id:
-                ids.append(self.model.eos_id)
+            said = turn.answer_ids
+            ended = said[-1] in self.model.stop_ids
+            ids += [*turn.prompt_ids, *(said[:-1] if ended else said), self.model.eos_id]
         return ids + prompt
 
     def _answer(
@@ -267,7 +267,7 @@ class ChatSession:
             answer_ids.append(self._step())
 
     def _ended(self, answer_ids: list[int], limit: int) -> bool:
-        return answer_ids[-1] == self.model.eos_id or len(answer_ids) >= limit
+        return answer_ids[-1] in self.model.stop_ids or len(answer_ids) >= limit
 
     @torch.inference_mode()
     def _prefill(self, ids: list[int], first_prompt: int, sampling: Sampling) -> int:

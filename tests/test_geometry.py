@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compressor.errors import ImageError, ModelMismatchError
+from compressor.errors import ImageError, InvalidOptionError, ModelMismatchError
 from compressor.geometry import (
     PATCH,
     ROW_SEPARATOR,
@@ -18,6 +18,9 @@ from compressor.geometry import (
     llava_layout,
     llava_next_layout,
     llava_next_tiles,
+    xcomposer_canvas,
+    xcomposer_layout,
+    xcomposer_tiles,
 )
 
 REFERENCE = np.load(Path(__file__).parent / "fixtures" / "geometry.npz")
@@ -27,6 +30,8 @@ FAMILIES = {
     "llava15_crop": lambda size: llava_layout(size, crop=True),
     "llava15_pad": llava_layout,
     "llava_next": lambda size: llava_next_layout(size, PINPOINTS),
+    "xcomposer25_hd24": xcomposer_layout,
+    "xcomposer25_hd4": lambda size: xcomposer_layout(size, 4),
 }
 
 
@@ -148,3 +153,32 @@ def test_a_strip_whose_rows_all_count_as_padding_leaves_the_squashed_image():
     assert len(llava_next_layout((5000, 8), PINPOINTS)) == 576
     upright = llava_next_layout((8, 5000), PINPOINTS)
     assert upright.grids == (TokenGrid(0, 24, 24, 24),) and (upright.kinds[576:] == ROW_SEPARATOR).all()
+
+
+@given(st.integers(1, 4000), st.integers(1, 4000), st.integers(1, 30))
+def test_both_grids_of_xcomposer_tile_the_image(width, height, hd_num):
+    layout = xcomposer_layout((width, height), hd_num)
+    _, (rows, columns) = xcomposer_canvas((width, height), hd_num)
+    assert len(layout) == (rows * columns + 1) * 400 + 1 + (rows + 1) * 20 and rows * columns <= hd_num
+    patches = np.concatenate([grid.indices().reshape(-1) for grid in layout.grids])
+    assert (np.sort(patches) == np.flatnonzero(layout.kinds == 0)).all()
+    for grid in layout.grids:
+        boxes = layout.boxes[grid.indices().reshape(-1)]
+        areas = np.nan_to_num((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+        np.testing.assert_allclose(areas.sum(), width * height, rtol=1e-9)
+
+
+def test_xcomposer_keeps_a_row_of_an_endless_strip_and_refuses_no_tiles():
+    assert xcomposer_canvas((50_000, 1)) == ((13440, 1), (1, 24))
+    assert xcomposer_canvas((1, 50_000)) == ((1, 13440), (24, 1))
+    with pytest.raises(InvalidOptionError):
+        xcomposer_layout((640, 480), 0)
+
+
+@given(sizes, st.integers(1, 30))
+def test_the_tokens_of_xcomposer_are_those_of_its_tiles_in_reading_order(size, hd_num):
+    layout = xcomposer_layout(size, hd_num)
+    tiles, order = xcomposer_tiles(size, hd_num)
+    boxes = np.full((len(order), 4), np.inf)
+    boxes[order] = join_layouts(tiles).boxes
+    np.testing.assert_allclose(boxes, layout.boxes[layout.kinds == PATCH], atol=1e-9)

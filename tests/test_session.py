@@ -66,7 +66,7 @@ def test_compressed_chat_equals_the_language_model_on_the_reduced_tokens(any_mod
     session = ChatSession(model, image, method="spatial", rate=0.5)
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=5))
-    embeds = model.embed_ids(session._cached, session.reduced)[None]
+    embeds = model.embed_ids(session._cached, session.reduced).embeddings[None]
     with torch.no_grad():
         logits = model.hf.lm_head(model.hf.model.language_model(inputs_embeds=embeds).last_hidden_state)
     torch.testing.assert_close(session._request.logits, logits[0, -1], atol=1e-5, rtol=0)
@@ -149,7 +149,7 @@ def test_configure_keeps_the_transcript_and_replays_it(model, image):
     session.configure(method="spatial", rate=0.75)
     assert session.turns == [old] and session.projection.m == 4
     list(session.ask(QUESTIONS[1], max_new_tokens=4))
-    embeds = model.embed_ids(session._cached, session.reduced)[None]
+    embeds = model.embed_ids(session._cached, session.reduced).embeddings[None]
     with torch.no_grad():
         logits = model.hf.lm_head(model.hf.model.language_model(inputs_embeds=embeds).last_hidden_state)
     torch.testing.assert_close(session._request.logits, logits[0, -1], atol=1e-5, rtol=0)

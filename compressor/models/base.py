@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from compressor.geometry import CLASS
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
@@ -47,22 +50,51 @@ class Decoder:
         norm: the final norm.
         head: (..., d) -> logits (..., vocabulary).
         queries: (layer index, its input (B, L, d), rotary of the L tokens) -> (B, heads, L, d_k), rotated and
-            scaled, so that their dot products with the cached keys are the layer's attention scores.
+            scaled, so that their dot products with the cached keys are the layer's attention scores; the L
+            tokens are text.
+        takes_image_mask: whether the layers treat image tokens in their own way. They then also take
+            `image_mask`, (B, L) booleans, True for the tokens of an image, or None where all are text.
     """
 
     embed: Callable[[Tensor], Tensor]
-    layers: Sequence[nn.Module]
+    layers: Sequence[Callable[..., Tensor]]
     rotary: Callable[..., tuple[Tensor, Tensor]]
     norm: Callable[[Tensor], Tensor]
     head: Callable[[Tensor], Tensor]
     queries: Callable[[int, Tensor, tuple[Tensor, Tensor]], Tensor]
+    takes_image_mask: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class PromptEmbeddings:
+    """What the language model reads next.
+
+    Args:
+        embeddings: (L, d).
+        image_mask: (L,) booleans, True for the tokens of an image; None where all are text.
+    """
+
+    embeddings: Tensor
+    image_mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+
+def gradient_picture(side: int) -> Image.Image:
+    """A fixed square picture with colour gradients and coarse blocks."""
+    y, x = np.mgrid[0:side, 0:side] / side
+    blocks = ((x * 8).astype(int) + (y * 8).astype(int)) % 2
+    return Image.fromarray((np.stack([x, y, blocks], axis=-1) * 255).astype(np.uint8))
 
 
 class VisionLanguageModel(ABC):
     """A loaded model.
 
     Attributes: `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
-    (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`.
+    (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`
+    (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once),
+    `projector` (features -> embeddings).
     """
 
     name: str
@@ -72,6 +104,8 @@ class VisionLanguageModel(ABC):
     context_length: int
     image_token_id: int
     eos_id: int
+    image_size: int
+    projector: Callable[[Tensor], Tensor]
     tokenizer: Any
 
     @property
@@ -85,9 +119,15 @@ class VisionLanguageModel(ABC):
         return self.hf.get_input_embeddings().weight.dtype
 
     @property
-    @abstractmethod
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end an answer when the model writes them, `eos_id` among them."""
+        return frozenset({self.eos_id})
+
+    @cached_property
     def token_norm(self) -> float:
         """Root mean square of the norms of image tokens, measured on a fixed generated picture."""
+        tokens = self.encode(gradient_picture(self.image_size))
+        return float(tokens.embeddings.float().pow(2).sum(-1).mean().sqrt())
 
     def encode(self, image: Image.Image, want: frozenset[str] = frozenset()) -> ImageTokens:
         """The tokens of one image, computed without a graph (but usable in one)."""
@@ -120,9 +160,22 @@ class VisionLanguageModel(ABC):
     def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
         """The second half of `encode_batch`: all that is done on the device."""
 
-    @abstractmethod
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
-        """Apply P at its stage: what the language model reads of the image, (m, d)."""
+        """Apply P at its stage: what the language model reads of the image, (m, d).
+
+        A vision-stage P acts on the tokens of all views, before the projector, which is not linear.
+        """
+        if projection.stage == "decoder":
+            return tokens.embeddings
+        untouched = projection.is_identity and projection.n == len(tokens)
+        if projection.stage == "embedding" or untouched:
+            return projection.apply(tokens.embeddings)
+        features = []
+        for view in tokens.views:
+            if CLASS in projection.layout.kinds:
+                features.append(view.require("cls_feature")[None])
+            features.append(view.features)
+        return self.projector(projection.apply(torch.cat(features)))
 
     @abstractmethod
     def prompt_ids(self, question: str, first: bool) -> list[int]:
@@ -143,11 +196,21 @@ class VisionLanguageModel(ABC):
         """The text of answer ids, without special tokens."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
 
-    def embed_ids(self, ids: Sequence[int], reduced: Tensor) -> Tensor:
+    def embed_pieces(self, pieces: Sequence[Tensor]) -> PromptEmbeddings:
+        """Embeddings of text and image tokens in a row: pieces are ids (k,) or image tokens (k, d)."""
+        table, device = self.decoder.embed, self.device
+        parts = [piece.to(device) for piece in pieces]
+        embeddings = [table(part) if part.ndim == 1 else part.to(self.dtype) for part in parts]
+        if all(part.ndim == 1 for part in parts):
+            return PromptEmbeddings(torch.cat(embeddings))
+        masks = [torch.full((len(part),), part.ndim == 2, device=device) for part in parts]
+        return PromptEmbeddings(torch.cat(embeddings), torch.cat(masks))
+
+    def embed_ids(self, ids: Sequence[int], reduced: Tensor) -> PromptEmbeddings:
         """Embeddings (L, d) of ids, with the m reduced tokens (m, d) in the place of the image's id."""
         ids = list(ids)
         if self.image_token_id not in ids:
-            return self.decoder.embed(on_device(ids, self.device))
+            return self.embed_pieces([on_device(ids, self.device)])
         at = ids.index(self.image_token_id)
-        text = self.decoder.embed(on_device(ids[:at] + ids[at + 1 :], self.device))
-        return torch.cat([text[:at], reduced.to(text.device, text.dtype), text[at:]])
+        before, after = (on_device(part, self.device) for part in (ids[:at], ids[at + 1 :]))
+        return self.embed_pieces([before, reduced, after])

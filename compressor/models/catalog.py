@@ -16,16 +16,16 @@ MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 
 @dataclass(frozen=True)
 class Family:
-    """Models of one kind: `home` is "module:class" beside this one, empty if it is not supported yet."""
+    """Models of one kind: `home` is "module:loader" beside this one."""
 
     title: str
-    home: str = ""
+    home: str
 
 
 FAMILIES = {
     "llava": Family("LLaVA-1.5", "llava:Llava"),
     "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext"),
-    "internlm2": Family("InternLM-XComposer-2.5"),
+    "internlm2": Family("InternLM-XComposer-2.5", "xcomposer:load"),
 }
 
 
@@ -143,7 +143,7 @@ def load_model(
     Raises:
         UnknownModelError: neither a catalog name nor a directory.
         ModelUnavailableError: its files are missing or damaged, there is no network or not enough memory, or
-            its family is not supported yet.
+            its family is not supported.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
@@ -204,13 +204,11 @@ def _load(
 
 
 def _require_family(family: str, title: str) -> None:
-    if family in FAMILIES and FAMILIES[family].home:
-        return
-    known = FAMILIES[family].title if family in FAMILIES else family
-    supported = " or ".join(each.title for each in FAMILIES.values() if each.home)
-    raise ModelUnavailableError(
-        f"{title} is of the {known} family, which is not supported yet; choose a {supported} model."
-    )
+    if family not in FAMILIES:
+        known = ", ".join(each.title for each in FAMILIES.values())
+        raise ModelUnavailableError(
+            f"{title} is of the {family} family, which is not supported; choose a model of {known}."
+        )
 
 
 def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:

@@ -1,22 +1,18 @@
 """What the LLaVA families share: a CLIP tower, a projector, a Llama, and the Vicuna template."""
 
 import re
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from compressor.errors import InvalidQuestionError, ModelMismatchError
-from compressor.geometry import CLASS, TokenLayout
+from compressor.geometry import TokenLayout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.llama import llama_decoder
 from compressor.models.parts import Parts, load_parts
 from compressor.models.tower_hooks import TowerHooks
-from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 
@@ -56,6 +52,8 @@ class ClipLlava(VisionLanguageModel):
             )
         self.width = config.text_config.hidden_size
         self.context_length = config.text_config.max_position_embeddings
+        self.projector = self.hf.model.multi_modal_projector
+        self.image_size = config.vision_config.image_size
         self.image_token_id = config.image_token_id
         self.eos_id = self.tokenizer.eos_token_id
         self.decoder = llama_decoder(language, self.hf.lm_head)
@@ -70,15 +68,6 @@ class ClipLlava(VisionLanguageModel):
             has_cls=hasattr(tower.embeddings, "class_embedding"),
         )
 
-    @cached_property
-    def token_norm(self) -> float:
-        """Root mean square of the token norms of a fixed picture with colour gradients and coarse blocks."""
-        size = self.hf.config.vision_config.image_size
-        y, x = np.mgrid[0:size, 0:size] / size
-        blocks = ((x * 8).astype(int) + (y * 8).astype(int)) % 2
-        picture = Image.fromarray((np.stack([x, y, blocks], axis=-1) * 255).astype(np.uint8))
-        return float(self.encode(picture).embeddings.float().pow(2).sum(-1).mean().sqrt())
-
     def _see(self, pixels: Tensor, layouts: list[TokenLayout], want: frozenset[str]) -> list[ImageTokens]:
         """The tokens of views of the encoder's size, in one pass of encoder and projector.
 
@@ -92,7 +81,7 @@ class ClipLlava(VisionLanguageModel):
             pixels = pixels.to(self.device, non_blocking=True)
             output = self.hf.model.vision_tower(pixels, output_hidden_states=layer, return_dict=True)
             hidden = output.hidden_states[layer]  # (views, k + 1, d_v)
-            embeddings = self.hf.model.multi_modal_projector(hidden[:, 1:])  # (views, k, d)
+            embeddings = self.projector(hidden[:, 1:])  # (views, k, d)
         return [
             ImageTokens(
                 features=hidden[index, 1:],
@@ -102,20 +91,6 @@ class ClipLlava(VisionLanguageModel):
             )
             for index, layout in enumerate(layouts)
         ]
-
-    def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:
-        """See the base class; a vision-stage P acts before the projector, which is not linear."""
-        if projection.stage == "decoder":
-            return tokens.embeddings
-        untouched = projection.is_identity and projection.n == len(tokens)
-        if projection.stage == "embedding" or untouched:
-            return projection.apply(tokens.embeddings)
-        features = []
-        for view in tokens.views:
-            if CLASS in projection.layout.kinds:
-                features.append(view.require("cls_feature")[None])
-            features.append(view.features)
-        return self.hf.model.multi_modal_projector(projection.apply(torch.cat(features)))
 
     def prompt_ids(self, question: str, first: bool) -> list[int]:
         """The Vicuna template of LLaVA; the whole turn is tokenised at once, as the model was trained."""

@@ -26,7 +26,8 @@ def test_prompt_attention_is_that_of_an_eager_forward(model, image) -> None:
     language = model.hf.model.language_model
     language.set_attn_implementation("eager")
     try:
-        output = language(inputs_embeds=model.embed_ids(ids, tokens.embeddings)[None], output_attentions=True)
+        embeds = model.embed_ids(ids, tokens.embeddings).embeddings[None]
+        output = language(inputs_embeds=embeds, output_attentions=True)
     finally:
         language.set_attn_implementation("sdpa")
     expected = output.attentions[PROMPT_LAYER - 1][0, :, -1].mean(0)[start : start + len(tokens)]

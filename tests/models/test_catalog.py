@@ -34,11 +34,6 @@ def test_unknown_names(name):
         load_model(name)
 
 
-def test_a_family_that_is_not_supported_yet():
-    with pytest.raises(ModelUnavailableError, match="not supported yet"):
-        load_model("xcomposer-2.5-7b")
-
-
 def test_a_directory_of_another_family(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ModelUnavailableError, match="bert"):

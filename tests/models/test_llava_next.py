@@ -88,7 +88,7 @@ def test_a_compressed_chat_equals_the_language_model_on_the_reduced_tokens(next_
     session = ChatSession(next_model, picture(SIZES[0]), method="visionzip", rate=0.7)
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=4))
-    embeds = next_model.embed_ids(session._cached, session.reduced)[None]
+    embeds = next_model.embed_ids(session._cached, session.reduced).embeddings[None]
     with torch.no_grad():
         states = next_model.hf.model.language_model(inputs_embeds=embeds).last_hidden_state
     logits = next_model.hf.lm_head(states)

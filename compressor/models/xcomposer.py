@@ -1,0 +1,210 @@
+"""InternLM-XComposer-2.5: a whole view and tiles of 560 px, CLIP, and a Llama with partial LoRA.
+
+A video is shown as one picture composed of its frames, so it is an image like any other here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from compressor.errors import ModelUnavailableError
+from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
+from compressor.models.base import Views, VisionLanguageModel
+from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
+from compressor.models.llama import llama_decoder
+from compressor.models.tower_hooks import TowerHooks
+from compressor.models.xcomposer_checkpoint import FILES, CheckpointFiles, assign
+from compressor.models.xcomposer_image import arrange, merge_patches, per_block, views
+from compressor.models.xcomposer_network import XComposerNetwork
+from compressor.tokens import ImageTokens
+
+
+class XComposer(VisionLanguageModel):
+    """InternLM-XComposer-2.5.
+
+    Args:
+        network: with its weights.
+        name: under which it is known.
+        context_length: tokens it can read.
+        tokenizer: None where only ids and image tokens are to be read.
+        hd_num: tiles that an image is cut into at most.
+    """
+
+    def __init__(
+        self,
+        network: XComposerNetwork,
+        *,
+        name: str,
+        context_length: int,
+        tokenizer: InternLM2Tokenizer | None = None,
+        hd_num: int = 24,
+    ) -> None:
+        self.hf, self.name, self.context_length, self.hd_num = network, name, context_length, hd_num
+        self._tokenizer = tokenizer
+        self.width = network.language.config.hidden_size
+        self.projector, vision = network.vision_proj, network.tower.config
+        self.image_size = vision.image_size
+        self.hooks = TowerHooks(network.tower.encoder.layers, -1, vision.num_attention_heads, has_cls=True)
+        self.image_token_id = -1  # no id of the vocabulary: an image has no token of its own
+        self.decoder = replace(llama_decoder(network.language, network.lm_head), takes_image_mask=True)
+
+    @property
+    def tokenizer(self) -> InternLM2Tokenizer:
+        """The tokenizer.
+
+        Raises:
+            ModelUnavailableError: the model was built without one.
+        """
+        if self._tokenizer is None:
+            raise ModelUnavailableError(
+                "This model was built without a tokenizer: load it from a checkpoint's directory to chat."
+            )
+        return self._tokenizer
+
+    @property
+    def eos_id(self) -> int:
+        """The id that ends a turn."""
+        return self.tokenizer.turn_end_id
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The end of a turn and the end of the text."""
+        return frozenset({self.tokenizer.turn_end_id, self.tokenizer.eos_token_id})
+
+    def embed_image(self, image: Image.Image, hd_num: int = 24) -> Tensor:
+        """The image tokens that the language model reads, separators included: (n, d).
+
+        Args:
+            image: in any mode and size.
+            hd_num: tiles that it is cut into at most.
+        Raises:
+            InvalidOptionError: there is no room for a tile.
+        """
+        pixels, _ = views(image, hd_num, self.image_size)
+        return self._encode(pixels.to(self.dtype), image.size, hd_num).embeddings
+
+    def logits(self, pieces: Sequence[Tensor]) -> Tensor:
+        """Logits (L, vocabulary) of one causal pass over text and image tokens in a row.
+
+        Args:
+            pieces: ids (k,) or image tokens (k, d), compressed or not.
+        """
+        prompt = self.embed_pieces(pieces)
+        mask = None if prompt.image_mask is None else prompt.image_mask[None]
+        states = self.hf.language(inputs_embeds=prompt.embeddings[None], image_mask=mask, use_cache=False)
+        return self.hf.lm_head(states.last_hidden_state[0])
+
+    def prepare(self, images: Sequence[Image.Image]) -> Views:
+        """See the base class; the views of an image begin with the whole canvas."""
+        pixels = [views(image, self.hd_num, self.image_size)[0] for image in images]
+        return Views(self.host_pixels(torch.cat(pixels)), [image.size for image in images])
+
+    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+        """See the base class; a token's features are what the projector reads, 2 x 2 patches or a separator.
+
+        Each image is a batch of up to 25 views already, so they go through the encoder one by one.
+        """
+        grids = [xcomposer_canvas(size, self.hd_num, image_size=self.image_size)[1] for size in views.sizes]
+        pixels = views.pixels.split([1 + rows * columns for rows, columns in grids])
+        return [
+            self._encode(each, size, self.hd_num, want)
+            for each, size in zip(pixels, views.sizes, strict=True)
+        ]
+
+    @torch.no_grad()
+    def _encode(
+        self, pixels: Tensor, size: tuple[int, int], hd_num: int, want: frozenset[str] = frozenset()
+    ) -> ImageTokens:
+        """The tokens of an image of size (W, H), from its views (views, 3, S, S)."""
+        network, vision = self.hf, self.hf.tower.config
+        sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
+        layout = xcomposer_layout(size, hd_num, **sizes)
+        layouts, order = xcomposer_tiles(size, hd_num, **sizes)
+        _, grid = xcomposer_canvas(size, hd_num, image_size=vision.image_size)
+        with self.hooks.recording(want) as sink:
+            hidden = network.tower(pixel_values=pixels.to(self.device, non_blocking=True)).last_hidden_state
+        side = vision.image_size // vision.patch_size
+        merged = merge_patches(hidden[:, 1:].unflatten(1, (side, side)))  # (views, s, s, 4 d_v)
+        features = arrange(merged, grid, network.plora_sub_GN, network.plora_glb_GN)  # (n, 4 d_v)
+        embeddings, order = self.projector(features), torch.from_numpy(order)
+        places = torch.from_numpy(layout.kinds == PATCH).nonzero()[order, 0].view(len(layouts), -1)
+        tiles = tuple(
+            ImageTokens(
+                features[own],
+                embeddings[own],
+                each,
+                **per_block(self.hooks.extras(sink, hidden, want, index)),
+            )
+            for index, (own, each) in enumerate(zip(places.to(self.device), layouts, strict=True))
+        )
+        return ImageTokens(features, embeddings, layout, tiles=tiles, tile_order=order)
+
+    def prompt_ids(self, question: str, first: bool) -> list[int]:
+        """The chat format of InternLM2: the image follows the begin token, before the first turn."""
+        tokenizer = self.tokenizer
+        start = [tokenizer.bos_token_id, self.image_token_id] if first else tokenizer.encode("\n")
+        asked = [tokenizer.turn_begin_id, *tokenizer.encode(f"user\n{question}"), tokenizer.turn_end_id]
+        answer = [*tokenizer.encode("\n"), tokenizer.turn_begin_id, *tokenizer.encode("assistant\n")]
+        return [*start, *asked, *answer]
+
+    def unknown_words(self, text: str) -> list[str]:
+        """See the base class; empty for tokenizers that fall back to bytes."""
+        unknown = self.tokenizer.unk_token_id
+        words = [word for word in text.split() if unknown in self.tokenizer.encode(word)]
+        return list(dict.fromkeys(words))
+
+
+def from_checkpoint(
+    config: dict[str, Any],
+    tensors: Mapping[str, Tensor],
+    *,
+    name: str = "xcomposer-2.5-7b",
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    tokenizer: InternLM2Tokenizer | None = None,
+) -> XComposer:
+    """A model from the content of a checkpoint, for inference.
+
+    Args:
+        config: of its config.json.
+        tensors: under the checkpoint's own names; each is read when its turn comes.
+        name: under which the model is known.
+        device, dtype: where and how to compute.
+        tokenizer: for chats.
+    Raises:
+        ModelMismatchError: config and tensors are not those of this family.
+    """
+    network = XComposerNetwork(config, torch.device(device))
+    assign(network, tensors, dtype)
+    return XComposer(
+        network.eval().requires_grad_(False),
+        name=name,
+        context_length=config["max_position_embeddings"],
+        tokenizer=tokenizer,
+    )
+
+
+def load(source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype) -> XComposer:
+    """Load a checkpoint; no code of its repository is executed.
+
+    Args:
+        source: a local directory or a Hub repository.
+        name, device, dtype: as of `from_checkpoint`.
+    Raises:
+        ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
+        OSError, ValueError: as `snapshot_download` does.
+    """
+    if isinstance(source, str):
+        from huggingface_hub import snapshot_download
+
+        source = Path(snapshot_download(source, allow_patterns=list(FILES)))
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    tokenizer = InternLM2Tokenizer(source / "tokenizer.model")
+    files = CheckpointFiles(source)
+    return from_checkpoint(config, files, name=name, device=device, dtype=dtype, tokenizer=tokenizer)

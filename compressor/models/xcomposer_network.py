@@ -1,0 +1,92 @@
+"""The modules of InternLM-XComposer-2.5, put together from transformers' Llama and CLIP."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from compressor.errors import ModelMismatchError
+from compressor.models.partial_lora import partial_lora_llama
+
+NEEDED = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+)
+RANK = 256  # of the published model, whose code states it but whose config does not
+TOWER = {  # CLIP ViT-L/14 at 560 px, likewise
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 560,
+    "patch_size": 14,
+    "hidden_act": "quick_gelu",
+    "layer_norm_eps": 1e-5,
+}
+
+
+def language_config(config: dict[str, Any]) -> LlamaConfig:
+    """The Llama that computes what the checkpoint's InternLM2 does.
+
+    Dynamic scaling changes positions only beyond `max_position_embeddings`, where no chat gets.
+
+    Raises:
+        ModelMismatchError: the config lacks an entry, or scales its positions in another way.
+    """
+    scaling = config.get("rope_scaling") or {}
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind not in ("default", "dynamic"):
+        raise ModelMismatchError(
+            f"This checkpoint scales its positions by {kind!r}, which is not supported; "
+            "use the published InternLM-XComposer-2.5."
+        )
+    missing = [name for name in (*NEEDED, "rope_theta") if name not in config]
+    if missing:
+        raise ModelMismatchError(
+            f"The config of this checkpoint lacks {', '.join(missing)}; is it InternLM-XComposer-2.5?"
+        )
+    return LlamaConfig(
+        **{name: config[name] for name in NEEDED},
+        head_dim=config.get("head_dim"),
+        hidden_act=config.get("hidden_act", "silu"),
+        rope_parameters={"rope_type": "default", "rope_theta": config["rope_theta"]},
+        attn_implementation="sdpa",
+    )
+
+
+class XComposerNetwork(nn.Module):
+    """Encoder, projector and language model, without weights until they are assigned.
+
+    Args:
+        config: of the checkpoint; "vision", "plora_rank" and "plora_alpha" default to the published model's.
+        device: of the buffers, which no checkpoint holds.
+    """
+
+    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+        super().__init__()
+        language = language_config(config)
+        vision = CLIPVisionConfig(**{**TOWER, **config.get("vision", {})}, attn_implementation="sdpa")
+        rank = config.get("plora_rank", RANK)
+        merged, width = 4 * vision.hidden_size, language.hidden_size
+        with torch.device("meta"):
+            self.language = partial_lora_llama(language, rank, config.get("plora_alpha", rank))
+            self.lm_head = nn.Linear(width, language.vocab_size, bias=False)
+            self.tower = CLIPVisionModel(vision)
+            self.vision_proj = nn.Sequential(nn.Linear(merged, width), nn.GELU(), nn.Linear(width, width))
+            self.plora_sub_GN = nn.Parameter(torch.empty(1, 1, 1, merged))  # ends a row
+            self.plora_glb_GN = nn.Parameter(torch.empty(1, 1, merged))  # ends the view of the whole image
+        self.language.rotary_emb = LlamaRotaryEmbedding(language).to(device)
+        places = torch.arange(self.tower.embeddings.num_positions, device=device)
+        self.tower.embeddings.register_buffer("position_ids", places[None], persistent=False)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of token embeddings, as transformers' models give it."""
+        return self.language.embed_tokens
