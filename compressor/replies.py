@@ -36,16 +36,19 @@ def greedy_replies(
     for turn in range(len(questions[0])):
         embeds = []
         for request, chat, image, asked in zip(requests, chats, images, questions, strict=True):
-            ids = chat[-1][-1:] if chat else []  # the last token of an answer has no cache entry yet
-            if ids and ids[-1] != model.eos_id:
-                ids.append(model.eos_id)
+            ids = _unread(model, chat[-1]) if chat else []
             ids += model.prompt_ids(asked[turn], first=not turn)
             if prune is not None and not turn:
                 request.pruning = prune(ids, image)
-            embeds.append(model.embed_ids(ids, image))
+            embeds.append(model.embed_ids(ids, None if turn else image))
         for chat, reply in zip(chats, _reply(model, requests, embeds, max_new_tokens), strict=True):
             chat.append(reply)
     return chats
+
+
+def _unread(model: VisionLanguageModel, reply: list[int]) -> list[int]:
+    """What a transcript holds of an answer that has no cache entry yet: its last token, and its end."""
+    return [*([] if reply[-1] in model.stop_ids else reply[-1:]), model.eos_id]
 
 
 def _reply(
@@ -65,7 +68,7 @@ def _reply(
     limits = [min(max_new_tokens, model.context_length - length) for length in read]
     replies = [[token] for token in prefill(model.decoder, requests, embeds)]
     steps = 0
-    while open_ := [i for i, r in enumerate(replies) if r[-1] != model.eos_id and len(r) < limits[i]]:
+    while open_ := [i for i, r in enumerate(replies) if r[-1] not in model.stop_ids and len(r) < limits[i]]:
         chosen = step(model.decoder, requests)
         steps += 1
         for i in open_:

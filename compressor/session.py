@@ -292,7 +292,7 @@ class ChatSession:
         self._request.rewind(len(self._cached) - shared)
         del self._cached[shared:]
         self._request.sampling = sampling
-        embeds = self.model.embed_ids(ids[shared:], self.reduced)
+        embeds = self.model.embed_ids(ids[shared:], None if shared else self.reduced)
         prefill(self.model.decoder, [self._request], [embeds])
         self._cached = list(ids)
         if self.prunes_in_decoder and self._projection is None:

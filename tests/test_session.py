@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from compressor import ChatSession, list_methods
+from compressor.decoding import Sampling, hidden_states
 from compressor.errors import (
     ContextLengthError,
     InvalidOptionError,
@@ -292,3 +293,18 @@ def test_a_method_that_writes_no_projection_is_refused_before_anything_is_read(m
         with pytest.raises(InvalidProjectionError):
             session.ask("Is it red?")
     assert not session.turns
+
+
+def test_an_image_token_in_an_answer_is_no_second_image(model, image, monkeypatch) -> None:
+    session = ChatSession(model, image, method="sample", rate=0.5)
+    with monkeypatch.context() as patched:
+        patched.setattr(Sampling, "choose", lambda self, logits: model.image_token_id)
+        list(session.ask("is it?", max_new_tokens=2, temperature=1.0))
+    list(session.ask("how many cats?", max_new_tokens=1))
+    ids = torch.tensor(session._transcript(1, session.turns[1].prompt_ids))
+    at = ids.tolist().index(model.image_token_id)
+    assert ids.tolist().count(model.image_token_id) == 3
+    read = model.embed_pieces([ids[:at], session.reduced, ids[at + 1 :]])
+    expected = model.decoder.head(hidden_states(model.decoder, read.embeddings[None])[0, -1])
+    assert torch.allclose(session._request.logits, expected, atol=1e-4)
+    assert session._request.position == len(read)

@@ -206,10 +206,13 @@ class VisionLanguageModel(ABC):
         masks = [torch.full((len(part),), part.ndim == 2, device=device) for part in parts]
         return PromptEmbeddings(torch.cat(embeddings), torch.cat(masks))
 
-    def embed_ids(self, ids: Sequence[int], reduced: Tensor) -> PromptEmbeddings:
-        """Embeddings (L, d) of ids, with the m reduced tokens (m, d) in the place of the image's id."""
+    def embed_ids(self, ids: Sequence[int], reduced: Tensor | None) -> PromptEmbeddings:
+        """Embeddings (L, d) of ids, with the m reduced tokens (m, d) in the place of the image's id.
+
+        With None the ids are all text: the image was read before, and an answer may hold its id.
+        """
         ids = list(ids)
-        if self.image_token_id not in ids:
+        if reduced is None or self.image_token_id not in ids:
             return self.embed_pieces([on_device(ids, self.device)])
         at = ids.index(self.image_token_id)
         before, after = (on_device(part, self.device) for part in (ids[:at], ids[at + 1 :]))

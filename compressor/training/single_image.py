@@ -213,7 +213,7 @@ def own_answers(
 ) -> list[list[list[int]]]:
     """Ids of the model's greedy answers, without their end tokens; arguments as of `greedy_replies`."""
     chats = greedy_replies(model, images, questions, max_new_tokens)
-    return [[[token for token in reply if token != model.eos_id] for reply in chat] for chat in chats]
+    return [[[token for token in reply if token not in model.stop_ids] for reply in chat] for chat in chats]
 
 
 def _require_room(model: VisionLanguageModel, length: int) -> None:

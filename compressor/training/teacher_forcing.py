@@ -71,13 +71,14 @@ def response_states(
     Returns:
         per dialogue (T, d), after the final norm.
     """
-    embed = model.decoder.embed
     rows = [
-        torch.cat([embed(text.before), image.to(model.dtype), embed(text.after)])
+        model.embed_pieces([text.before, image, text.after])
         for image, text in zip(images, transcripts, strict=True)
     ]
     # padding stands at the end, where causal attention never looks
-    hidden = hidden_states(model.decoder, pad_sequence(rows, batch_first=True), checkpointed)
+    embeddings = pad_sequence([row.embeddings for row in rows], batch_first=True)
+    mask = pad_sequence([row.image_mask for row in rows], batch_first=True)
+    hidden = hidden_states(model.decoder, embeddings, checkpointed, mask)
     found = []
     for states, row, text in zip(hidden, rows, transcripts, strict=True):
         found.append(states[len(row) - len(text.after) : len(row)][text.response])
