@@ -111,7 +111,8 @@ def run(args: argparse.Namespace) -> None:
     best = run.fit(bar)
     bar.close()
     if accelerator.is_main_process:
-        _finish(out, model, generator, best, settings, args, len(training))
+        about = {"dialogues": len(training), "processes": accelerator.num_processes}
+        _finish(out, model, generator, best, settings, args, about)
     accelerator.wait_for_everyone()
 
 
@@ -215,7 +216,7 @@ def _finish(
     best: "Best",
     settings: "Settings",
     args: argparse.Namespace,
-    count: int,
+    about: dict[str, int],
 ) -> None:
     import torch
 
@@ -225,7 +226,7 @@ def _finish(
         "command": command_line(args),
         "revision": getattr(model.hf.config, "_commit_hash", None),
         "data": args.data,
-        "dialogues": count,
+        **about,
         "responses": args.responses,
         "rates": sorted(set(settings.rates)),
         "commit": _commit(),

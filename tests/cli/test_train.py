@@ -81,12 +81,14 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, cache)
 
 def test_two_processes_make_the_steps_of_one(tmp_path, cache) -> None:
     common = ["--steps", "3", "--peak", "1e-2", "--warmup", "0", *FEW, *cache]
-    launcher = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "compressor"]
     assert start([*common, "--out", str(tmp_path / "one")]).wait() == 0
     process = start([*common, "--out", str(tmp_path / "two")], *launcher)
     _, said = process.communicate()
     assert process.returncode == 0, said
+    told = json.loads((tmp_path / "two" / "config.json").read_text())["provenance"]
+    assert told["processes"] == 2
     for one, two in zip(lines(tmp_path / "one")[1:4], lines(tmp_path / "two")[1:4], strict=True):
         assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
