@@ -193,6 +193,14 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
         if second not in ("none", "metacompress")
         for line in differences(results, first, second)
     ]
+    if args.json:
+        data = {
+            "command": command_line(args),
+            "dialogues": len(results[0].scores),
+            "results": rows,
+            "paired": compared,
+        }
+        write_json(args.json, data)
     print(tables.accuracy_table(rows))
     print(f"\n{tables.average_table(rows)}")
     if any(row["kinds"] for row in rows):
@@ -208,14 +216,6 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
                 f"{result.method} {result.rate:.0%}: the judge gave no scores for {result.unscored} of "
                 f"{len(result.scores)} dialogues, which are left out."
             )
-    if args.json:
-        data = {
-            "command": command_line(args),
-            "dialogues": len(results[0].scores),
-            "results": rows,
-            "paired": compared,
-        }
-        write_json(args.json, data)
 
 
 def _training(folder: Path) -> dict[str, Any]:
