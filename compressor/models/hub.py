@@ -1,6 +1,7 @@
 """Checkpoints from the Hub: only the named files, no code, and one sentence for whatever goes wrong."""
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from compressor.errors import ModelUnavailableError
 
 Progress = Callable[[float, str], None]
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 TIMEOUT_S = 5.0  # of the Hub's first answer, without which there is no network
 
 
@@ -88,10 +90,10 @@ def fetch(
             "check its name, or run hf auth login."
         ) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in DISK:
             raise ModelUnavailableError(
-                f"There is no room left on the disk for {repository}; make room, "
-                "or let HF_HOME name a larger disk."
+                f"{repository} cannot be kept in {cache_directory()}: {os.strerror(error.errno)}; "
+                "make room, or let HF_HOME name another place."
             ) from error
         raise _unreachable(repository) from error
     except (HTTPError, RuntimeError) as error:  # the latter of the Hub's own transfer library

@@ -1,4 +1,4 @@
-"""Loading a model by name, from a directory, or from the Hub; a failure is a sentence that says what to do."""
+"""Loading a model by name, from a directory or from the Hub; a failure is a sentence that says what to do."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compressor.errors import ModelError, ModelUnavailableError, UnknownModelError
+from compressor.errors import ModelError, ModelUnavailableError, StudioError, UnknownModelError
 from compressor.models import hub, machine
 from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS, FAMILIES, ModelCard
@@ -152,7 +152,7 @@ def _load(directory: Path, name: str, options: dict[str, Any]) -> VisionLanguage
     model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
     try:
         return model_class(directory, name=name, **options)
-    except ModelError:
+    except StudioError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise ModelUnavailableError(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer, BitsAndBytesConfig
 
-from compressor.errors import ModelMismatchError, ModelUnavailableError
+from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError
 from compressor.models.machine import DeviceMap
 from compressor.models.weight_files import SAFETENSORS, require_whole, weight_files
 
@@ -48,6 +48,7 @@ def load_parts(
         OSError, ValueError: as `from_pretrained` does.
         ModelMismatchError: the weights are not those that the config describes.
         ModelUnavailableError: weights are missing or damaged, or the GPUs are too small.
+        InvalidOptionError: the device map parts what has to be together.
     """
     for file in weight_files(source, (SAFETENSORS,)):
         require_whole(file)
@@ -67,9 +68,23 @@ def load_parts(
         raise ModelUnavailableError(
             f"The GPUs are too small for {source.name!r}; use a smaller model or 4-bit weights."
         )
+    _require_whole_encoder(hf)
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
     return Parts(hf, tokenizer, processor)
+
+
+def _require_whole_encoder(hf: nn.Module) -> None:
+    """Image and text tokens meet where the embeddings are; only the layers after that may be elsewhere."""
+    before = {
+        parameter.device
+        for name, parameter in hf.model.named_parameters()
+        if "embed_tokens" in name or not name.startswith("language_model.")
+    }
+    if len(before) > 1:
+        raise InvalidOptionError(
+            "The device map tears encoder, projector and embeddings apart; give them the same device."
+        )
 
 
 def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
