@@ -116,7 +116,7 @@ def _unknown(path: Path) -> ModelError:
 def _family(directory: Path, name: str) -> str:
     """The family that a checkpoint's config.json names."""
     try:
-        family = json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"]
+        family = str(json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailableError(
             f"The config.json of {name!r} cannot be read; is it a checkpoint?"

@@ -98,7 +98,7 @@ def test_a_full_disk(asked, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", full)
-    with pytest.raises(ModelUnavailableError, match="No space left.*HF_HOME"):
+    with pytest.raises(ModelUnavailableError, match=r"No space left.*HF_HOME"):
         hub.fetch("owner/model", None, FILES)
 
 
