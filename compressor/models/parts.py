@@ -14,7 +14,7 @@ from compressor.models.machine import DeviceMap
 from compressor.models.weight_files import SAFETENSORS, require_whole, weight_files
 
 # in 4-bit, encoder and projector would change what an image's tokens are, and the head the logits
-FULL_PRECISION = ["lm_head", "vision_tower", "multi_modal_projector"]
+FULL_PRECISION = ["lm_head", "model.vision_tower", "model.multi_modal_projector"]
 BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")  # that older checkpoints hold
 
 

@@ -8,6 +8,7 @@ import torch
 from accelerate import dispatch_model
 from accelerate.hooks import remove_hook_from_submodules
 from safetensors.torch import load_file, save_file
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from compressor import ChatSession, load_model
 from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError, UnknownModelError
@@ -201,7 +202,7 @@ def test_four_bit_needs_its_package(checkpoint, monkeypatch):
         load_model(checkpoint, "cpu", four_bit=True)
 
 
-def test_four_bit_leaves_encoder_projector_and_head_as_they_are(checkpoint, monkeypatch):
+def test_four_bit_leaves_encoder_projector_and_head_as_they_are(model, checkpoint, monkeypatch):
     asked = {}
 
     class Stop(OSError):
@@ -219,7 +220,10 @@ def test_four_bit_leaves_encoder_projector_and_head_as_they_are(checkpoint, monk
     config = asked["quantization_config"]
     assert config.load_in_4bit and config.bnb_4bit_quant_type == "nf4"
     assert config.bnb_4bit_compute_dtype == torch.float32
-    assert set(config.llm_int8_skip_modules) == {"lm_head", "vision_tower", "multi_modal_projector"}
+    matrices = [name for name, module in model.hf.named_modules() if isinstance(module, torch.nn.Linear)]
+    quantised = [name for name in matrices if should_convert_module(name, config.llm_int8_skip_modules)]
+    assert quantised == [name for name in matrices if name.startswith("model.language_model.layers.")]
+    assert len(quantised) == 3 * 7
 
 
 @pytest.mark.parametrize("options", [{"four_bit": True}, {"device_map": {"": "cpu"}}])
