@@ -3,7 +3,9 @@
 import errno
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from compressor.errors import ModelUnavailableError
@@ -54,7 +56,7 @@ def fetch(
     Raises:
         ModelUnavailableError: no network, no such repository or revision, no access, or no room.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -66,8 +68,7 @@ def fetch(
     try:
         if there := cached(repository, revision, files):
             return there
-        # asked for its timeout: the download itself would wait for minutes for a network that drops all
-        info = HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+        info = _first_answer(repository, revision)
         return Path(
             snapshot_download(
                 repository,
@@ -98,6 +99,28 @@ def fetch(
         raise _unreachable(repository) from error
     except (HTTPError, RuntimeError) as error:  # the latter of the Hub's own transfer library
         raise _unreachable(repository) from error
+
+
+def _first_answer(repository: str, revision: str | None) -> Any:
+    """What the Hub says of a repository, or TimeoutError: a download would wait for minutes.
+
+    It is asked in a thread, as looking up a name, and trying one address after another, have no timeout.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    answer: Future[Any] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(
+                HfApi().model_info(repository, revision=revision, files_metadata=True, timeout=TIMEOUT_S)
+            )
+        except (HTTPError, OSError, ValueError) as error:
+            answer.set_exception(error)
+
+    Thread(target=ask, name="hub", daemon=True).start()
+    return answer.result(timeout=TIMEOUT_S)
 
 
 def _unreachable(repository: str) -> ModelUnavailableError:

@@ -3,6 +3,7 @@
 import errno
 import shutil
 import socket
+import threading
 import time
 
 import pytest
@@ -120,6 +121,17 @@ def test_a_network_that_never_answers_is_not_waited_for(at, monkeypatch):
         with pytest.raises(ModelUnavailableError, match="check the network"):
             hub.fetch("owner/model", None, FILES)
     assert time.monotonic() - start < 5
+
+
+def test_a_name_whose_look_up_hangs_is_not_waited_for(asked, monkeypatch):
+    monkeypatch.setattr(hub, "TIMEOUT_S", 0.2)
+    hung = threading.Event()
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *args, **options: hung.wait(60))
+    start = time.monotonic()
+    with pytest.raises(ModelUnavailableError, match="check the network"):
+        hub.fetch("owner/model", None, FILES)
+    assert time.monotonic() - start < 5
+    hung.set()
 
 
 def test_what_is_here_needs_no_network(asked, at, monkeypatch):
