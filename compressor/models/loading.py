@@ -75,7 +75,7 @@ def load_model(
 
 def _of_card(card: ModelCard, options: dict[str, Any], progress: Progress | None) -> Path:
     """The directory of a model of the catalog, downloaded only if it fits."""
-    _require_options(card.family, card.title, options)
+    _require_means(card.family, card.title, options)
     if not card.repository:
         if not (MODELS / card.name / "config.json").is_file():
             raise ModelUnavailableError(
@@ -129,11 +129,8 @@ def _family(directory: Path, name: str) -> str:
     return family
 
 
-def _require_options(family: str, title: str, options: dict[str, Any]) -> None:
-    refusal = machine.lacking_package(family, options["four_bit"]) or machine.lacking_option(
-        family, title, options["four_bit"], options["device_map"]
-    )
-    if refusal:
+def _require_means(family: str, title: str, options: dict[str, Any]) -> None:
+    if refusal := machine.lacking_means(family, title, options["four_bit"], options["device_map"]):
         raise ModelUnavailableError(refusal)
 
 
@@ -142,7 +139,7 @@ def _load(directory: Path, name: str, options: dict[str, Any]) -> VisionLanguage
     from safetensors import SafetensorError
 
     family = _family(directory, name)
-    _require_options(family, name, options)
+    _require_means(family, name, options)
     _require_room(directory, name, options)
     _require_json(directory)
     if not FAMILIES[family].by_transformers:  # it takes no others, and none were given

@@ -43,10 +43,8 @@ def fit(
     """
     device = choose_device(device)
     dtype = dtype or default_dtype(device)
-    refusal = (
-        lacking_package(card.family, four_bit)
-        or lacking_option(card.family, card.title, four_bit, device_map)
-        or lacking_memory(card, device, dtype, four_bit=four_bit, spread=device_map is not None)
+    refusal = lacking_means(card.family, card.title, four_bit, device_map) or lacking_memory(
+        card, device, dtype, four_bit=four_bit, spread=device_map is not None
     )
     if refusal:
         return Fit(False, refusal)
@@ -90,23 +88,26 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float16
 
 
-def lacking_package(family: str, four_bit: bool = False) -> str:
-    """A sentence that names the first missing package with its pip line; empty where none is missing."""
-    for package in FAMILIES[family].packages:
-        if find_spec(package) is None:
-            return f"{FAMILIES[family].title} needs {package}: pip install {package}."
-    if four_bit and find_spec("bitsandbytes") is None:
-        return f"4-bit weights need bitsandbytes: {BITSANDBYTES}."
-    return ""
+def lacking_means(family: str, title: str, four_bit: bool, device_map: DeviceMap | None) -> str:
+    """What this machine or project lacks to load a model in a certain way, whatever its size, as a sentence.
 
-
-def lacking_option(family: str, title: str, four_bit: bool, device_map: DeviceMap | None) -> str:
-    """A sentence that says which option is not offered for a model of a family; empty where all are."""
+    Args:
+        family: of the catalog.
+        title: of the model.
+        four_bit, device_map: as for `load_model`.
+    Returns:
+        an option that is not offered, or a missing package with its pip line; empty where all is there.
+    """
     if (four_bit or device_map is not None) and not FAMILIES[family].by_transformers:
         option = "4-bit weights are" if four_bit else "Spreading over several GPUs is"
         return f"{option} not offered for {title}; load it in bfloat16 on one GPU."
     if isinstance(device_map, str) and not torch.cuda.is_available():
         return "There is no GPU to spread a model over; leave the device map out."
+    for package in FAMILIES[family].packages:
+        if find_spec(package) is None:
+            return f"{FAMILIES[family].title} needs {package}: pip install {package}."
+    if four_bit and find_spec("bitsandbytes") is None:
+        return f"4-bit weights need bitsandbytes: {BITSANDBYTES}."
     return ""
 
 
