@@ -45,3 +45,7 @@ for rate in 50 70 90 95; do
 done
 evaluate seeds --methods none,sample,spatial,divprune,tome --rates 0.7,0.9,0.95 --dialogues 1000 $(compressors seeds/{0,1,2})
 evaluate one-rate --methods none --rates 0.5,0.7,0.9,0.95 $(compressors seeds/0 one-rate/{50,70,90,95})
+
+# The trained selection among the references of tiny.json; its weights lie in assets/compressors/tiny-topk.
+[ -f runs/topk/topk.pt ] || python -m compressor train --model tiny --out runs/topk --generator topk \
+    --entropy 0 --collapse 0 --clip 1 --steps 600 --dialogues 1536 --validation 64
