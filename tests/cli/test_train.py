@@ -48,7 +48,7 @@ def test_it_writes_weights_that_say_where_they_come_from(tmp_path, cache, capsys
     assert config["model_name"] == "tiny"
     assert told["command"].startswith("python -m compressor train --out")
     assert (told["data"], told["dialogues"], told["rates"]) == ("scenes", 16, [0.9])
-    assert told["settings"]["entropy"] == 0.03
+    assert told["settings"]["entropy"] == 0.01
     assert told["metrics"]["step"] == 6
     assert len(told["commit"]) >= 40
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
