@@ -68,7 +68,7 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
         _start(visit, shelf, visit.image, visit.scene, name)
 
 
-def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str) -> None:
+def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
     """Sets how the picture is compressed; a running answer is stopped, the transcript stays."""
     rate = percent / 100
     with visit.interrupting():

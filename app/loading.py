@@ -43,9 +43,7 @@ def local_models(directories: str) -> dict[str, Path]:
     for text in filter(None, directories.split(os.pathsep)):
         path = Path(text).resolve()
         if not path.is_dir():
-            raise InvalidOptionError(
-                f"STUDIO_MODELS names {text}, which is no directory; correct or remove it."
-            )
+            raise InvalidOptionError(f"STUDIO_MODELS names {text}, which is no directory; correct it.")
         if path.name in taken:
             raise InvalidOptionError(
                 f"There are two models called {path.name!r}; rename a directory of STUDIO_MODELS."

@@ -1,4 +1,4 @@
-"""What of an image a drawing is about: models that cut it into tiles see it twice, as a whole and in tiles."""
+"""What of an image a drawing is about: with tiles it is seen twice, as a whole and in tiles."""
 
 from typing import Literal
 

@@ -17,7 +17,7 @@ def test_without_a_picture_there_is_a_next_step():
 def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        inspector, "overlay", lambda projection, image, colouring: drawn.append((projection, image))
+        inspector, "overlay", lambda projection, image, *drawing: drawn.append((projection, image))
     )
     monkeypatch.setattr(
         inspector, "heatmap", lambda projection, **options: drawn.append((projection, options))
