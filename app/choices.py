@@ -148,7 +148,7 @@ def _compress(chat: ChatSession, shelf: Shelf) -> None:
 def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
     """(label, name) of every model on offer."""
     return [
-        (f"{offer.title} (does not fit here)" if offer.obstacle else offer.title, offer.name)
+        (offer.title if offer.fits else f"{offer.title} (does not fit here)", offer.name)
         for offer in shelf.offers
     ]
 
@@ -156,7 +156,7 @@ def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
 def models_here(shelf: Shelf) -> str:
     """A list of all models: which fit this machine, and why the others do not."""
     items = "".join(
-        f"<li><b>{plain(offer.title)}</b> {plain(offer.obstacle or 'Fits this machine.')}</li>"
+        f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> {plain(offer.sentence)}</li>"
         for offer in shelf.offers
     )
     return f'<ul class="models">{items}</ul>'

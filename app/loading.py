@@ -14,19 +14,22 @@ from compressor import ModelCard, get_method, list_methods, list_models, load_mo
 from compressor.errors import InvalidOptionError, ModelUnavailableError, StudioError, UnknownModelError
 from compressor.models.catalog import require_memory
 
+LOCAL = "A checkpoint on this machine."
+
 
 @dataclass(frozen=True)
 class Offer:
     """A model as the page lists it.
 
-    `obstacle` is a sentence that says why it does not fit this machine, empty where it does; `notice` is what
-    to know before judging its answers.
+    `sentence` says why it does not fit this machine, or that it does; `notice` is what to know before judging
+    its answers.
     """
 
     name: str
     title: str
     description: str
-    obstacle: str = ""
+    fits: bool
+    sentence: str
     notice: str = ""
 
 
@@ -68,7 +71,7 @@ class Shelf:
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
         self._sources |= local or {}
         self.offers = [_offer(card) for card in list_models()]
-        self.offers += [Offer(name, name, "A checkpoint on this machine.") for name in local or {}]
+        self.offers += [Offer(name, name, LOCAL, True, "Its files are here.") for name in local or {}]
         self._models: dict[str, Any] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
         self._loading: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -113,14 +116,14 @@ class Shelf:
 
 def _offer(card: ModelCard) -> Offer:
     title = f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title
-    return Offer(card.name, title, card.description, _obstacle(card), card.notice)
+    return Offer(card.name, title, card.description, *_fit(card), card.notice)
 
 
-def _obstacle(card: ModelCard) -> str:
-    """Why a model of the catalog does not fit this machine; empty where it does."""
+def _fit(card: ModelCard) -> tuple[bool, str]:
+    """Whether this machine can hold a model, and a sentence about it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         require_memory(card, device, torch.float32 if device.type == "cpu" else torch.float16)
     except ModelUnavailableError as error:
-        return str(error)
-    return ""
+        return False, str(error)
+    return True, "It fits this machine."

@@ -186,7 +186,9 @@ def _parts(layout: TokenLayout) -> str:
         text += (
             f" Image tokens {whole} show the whole image, {tiles} its tiles; a dashed line begins each grid."
         )
-    separators = int(np.isin(layout.kinds, (ROW_SEPARATOR, PART_SEPARATOR)).sum())
-    if separators:
-        text += f" {separators} tokens are separators, at the ends of rows and between parts."
+    rows, between = (int((layout.kinds == kind).sum()) for kind in (ROW_SEPARATOR, PART_SEPARATOR))
+    if rows:
+        text += f" {rows} tokens are separators that end a row of patches."
+    if between:
+        text += f" {between} part{'s' if between == 1 else ''} the whole image from its tiles."
     return text
