@@ -156,7 +156,8 @@ def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
 def models_here(shelf: Shelf) -> str:
     """A list of all models: which fit this machine, and why the others do not."""
     items = "".join(
-        f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> {plain(offer.sentence)}</li>"
+        f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> "
+        f"{plain(offer.sentence)}</li>"
         for offer in shelf.offers
     )
     return f'<ul class="models">{items}</ul>'

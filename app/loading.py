@@ -14,8 +14,6 @@ from compressor import ModelCard, get_method, list_methods, list_models, load_mo
 from compressor.errors import InvalidOptionError, ModelUnavailableError, StudioError, UnknownModelError
 from compressor.models.catalog import require_memory
 
-LOCAL = "A checkpoint on this machine."
-
 
 @dataclass(frozen=True)
 class Offer:
@@ -71,7 +69,10 @@ class Shelf:
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
         self._sources |= local or {}
         self.offers = [_offer(card) for card in list_models()]
-        self.offers += [Offer(name, name, LOCAL, True, "Its files are here.") for name in local or {}]
+        self.offers += [
+            Offer(name, name, "A checkpoint on this machine.", True, "Its files are here.")
+            for name in local or {}
+        ]
         self._models: dict[str, Any] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
         self._loading: dict[str, threading.Lock] = defaultdict(threading.Lock)
