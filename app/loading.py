@@ -19,8 +19,8 @@ from compressor.models.catalog import require_memory
 class Offer:
     """A model as the page lists it.
 
-    `sentence` says why it does not fit this machine, or that it does; `notice` is what to know before judging
-    its answers.
+    `sentence` says why it does not fit this machine, or what else there is to know of its files; `notice` is
+    what to know before judging its answers.
     """
 
     name: str
@@ -127,4 +127,4 @@ def _fit(card: ModelCard) -> tuple[bool, str]:
         require_memory(card, device, torch.float32 if device.type == "cpu" else torch.float16)
     except ModelUnavailableError as error:
         return False, str(error)
-    return True, "It fits this machine."
+    return True, ""
