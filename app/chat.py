@@ -15,7 +15,6 @@ from app.sessions import Visit
 from compressor import ChatSession
 from compressor.errors import StudioError
 from compressor.evaluation.scoring import exact_match
-from compressor.methods.separators import ReinsertSeparators
 
 BUSY = "An answer is still being written; stop it or wait for its end."
 NO_PICTURE = "There is no picture to ask about; choose one, or press New scene."
@@ -210,8 +209,7 @@ def _note_settings(visit: Visit) -> None:
 def _setting(visit: Visit) -> str:
     chat = visit.chat
     told = f"{chat.method.label} · {chat.rate:.0%} · {chat.image_tokens} of {len(chat.tokens)} image tokens"
-    apart = visit.has_separators and isinstance(chat.method, ReinsertSeparators)
-    return f"{told} · separators put back" if apart else told
+    return f"{told} · separators put back" if visit.reinserts_separators else told
 
 
 def _unknown_words(visit: Visit, question: str) -> str:

@@ -49,6 +49,13 @@ class Visit:
             return False
         return bool(np.isin(self.chat.tokens.layout.kinds, (ROW_SEPARATOR, PART_SEPARATOR)).any())
 
+    @property
+    def reinserts_separators(self) -> bool:
+        """Whether the method compresses patches alone and separators come back as they are."""
+        if self.separators == "compress" or not self.has_separators:
+            return False
+        return self.chat.method.stage == "embedding" and self.chat.method.name != "none"
+
     @contextmanager
     def interrupting(self, timeout_s: float = 30.0) -> Iterator[None]:
         """Stops a running answer and holds the visit.
