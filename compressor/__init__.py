@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from compressor.geometry import TokenLayout
     from compressor.methods.registry import MethodInfo, get_method, list_methods
     from compressor.models.base import VisionLanguageModel
-    from compressor.models.catalog import ModelCard, list_models, load_model
+    from compressor.models.catalog import ModelCard, list_models
+    from compressor.models.loading import load_model
+    from compressor.models.machine import Fit, fit
     from compressor.projection import Projection, token_budget
     from compressor.session import ChatSession
     from compressor.tokens import ImageTokens
     from compressor.turns import ChatTurn, TurnStats
 
 _HOMES = {
-    "load_model": "compressor.models.catalog",
+    "load_model": "compressor.models.loading",
     "list_models": "compressor.models.catalog",
     "get_method": "compressor.methods.registry",
     "list_methods": "compressor.methods.registry",
@@ -29,12 +31,15 @@ _HOMES = {
     "TurnStats": "compressor.turns",
     "MethodInfo": "compressor.methods.registry",
     "ModelCard": "compressor.models.catalog",
+    "Fit": "compressor.models.machine",
+    "fit": "compressor.models.machine",
     "VisionLanguageModel": "compressor.models.base",
     "token_budget": "compressor.projection",
 }
 __all__ = [
     "ChatSession",
     "ChatTurn",
+    "Fit",
     "ImageTokens",
     "MethodInfo",
     "ModelCard",
@@ -42,6 +47,7 @@ __all__ = [
     "TokenLayout",
     "TurnStats",
     "VisionLanguageModel",
+    "fit",
     "get_method",
     "list_methods",
     "list_models",

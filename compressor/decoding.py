@@ -357,7 +357,9 @@ def _take(values: Tensor | None, kept: Sequence[Tensor]) -> Tensor | None:
     """Of something per token, (B, L, ...), what the kept rows of each sequence hold: (B, L', ...)."""
     if values is None:
         return None
-    return pad_sequence([each[rows] for each, rows in zip(values, kept, strict=True)], batch_first=True)
+    return pad_sequence(
+        [each[rows.to(each.device)] for each, rows in zip(values, kept, strict=True)], batch_first=True
+    )
 
 
 def _shared(requests: Sequence[Request], layers: int) -> Cache:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from compressor import list_models
 from compressor.cli import main
 from compressor.methods.metacompress import MetaCompress
 
@@ -53,6 +54,8 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
         (["--rates", "1.5"], "rate must be at least 0"),
         (["--methods", "magic"], "no method 'magic'"),
         (["--model", "nowhere"], "no model 'nowhere'"),
+        (["--model", "xcomposer-2.5-7b", "--four-bit"], "not offered for InternLM-XComposer-2.5"),
+        (["--model", "xcomposer-2.5-7b", "--device-map", "auto"], "not offered for InternLM-XComposer-2.5"),
         (["--references", "crystal"], "no reference 'crystal'"),
         (["--data", "nowhere"], "no benchmark 'nowhere'"),
         (["--data", "gqa"], "name the folder"),
@@ -81,4 +84,6 @@ def test_a_folder_is_not_continued_with_another_run(tmp_path, capsys) -> None:
 
 def test_models_lists_the_catalog(capsys) -> None:
     assert main(["models"]) == 0
-    assert "llava-1.5-7b" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    assert all(f"{card.name}: {card.title} {card.description}" in out for card in list_models())
+    assert "Fits: It comes with the project." in out and "llava-1.5-7b-hf, revision unpinned;" in out

@@ -4,7 +4,12 @@ import argparse
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from compressor.models.base import VisionLanguageModel
 
 
 def names(text: str) -> list[str]:
@@ -15,6 +20,32 @@ def names(text: str) -> list[str]:
 def rates(text: str) -> list[float]:
     """Numbers separated by commas."""
     return [float(rate) for rate in names(text)]
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say which model is loaded, and how."""
+    parser.add_argument(
+        "--model", default="tiny", help="catalog name, a checkpoint's directory, or a Hub repository"
+    )
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights")
+    parser.add_argument("--four-bit", action="store_true", help="4-bit weights; needs bitsandbytes")
+    parser.add_argument("--device-map", help="spread over several GPUs, such as auto or balanced")
+
+
+def open_model(args: argparse.Namespace, device: "str | torch.device | None" = None) -> "VisionLanguageModel":
+    """The model that the options of `add_model` say."""
+    import torch
+
+    from compressor import load_model
+
+    return load_model(
+        args.model,
+        device,
+        getattr(torch, args.dtype) if args.dtype else None,
+        four_bit=args.four_bit,
+        device_map=args.device_map,
+        allow_hub=True,
+    )
 
 
 def command_line(args: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.cli.arguments import command_line, names, rates, write_json
+from compressor.cli.arguments import add_model, command_line, names, open_model, rates, write_json
 from compressor.errors import InvalidOptionError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     evaluate = commands.add_parser("evaluate", help="accuracy on the multi-turn dialogues of a benchmark")
     option = evaluate.add_argument
-    option("--model", default="tiny", help="catalog name, or a checkpoint's directory")
+    add_model(evaluate)
     option("--data", default="scenes", help="scenes, scenes-a, scenes-b, gqa, vqa-v2, convbench, video-mme")
     option("--folder", type=Path, help="that holds the files of the benchmark")
     option("--split", default="validation", help="train or validation")
@@ -50,7 +50,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Answers, marks and prints tables, and writes JSON where asked; processes share the answering."""
-    from compressor import load_model
     from compressor.data.benchmarks import get_benchmark
     from compressor.evaluation.processes import launched
     from compressor.evaluation.run_folder import RunFolder
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     dialogues = benchmark.dialogues(args.split, args.dialogues, args.folder, args.seed, args.turns)
     if args.batch < 1 or len(dialogues) < 2:
         raise InvalidOptionError("A standard error needs at least 2 dialogues, and a batch at least 1.")
-    model = load_model(args.model, device=state.device if state.num_processes > 1 else None)
+    model = open_model(args, state.device if state.num_processes > 1 else None)
     asked = _asked(args, model, dialogues)
     about = {"model": model.name, "data": args.data, "split": args.split, "dialogues": len(dialogues)}
     folder = RunFolder(args.out, {**about, "seed": args.seed, "turns": args.turns}) if args.out else None

@@ -1,17 +1,34 @@
-"""``models``: the catalog."""
+"""``models``: the catalog, and what of it this machine can hold."""
 
 import argparse
+import textwrap
 
 
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
-    models = commands.add_parser("models", help="list the models")
+    models = commands.add_parser("models", help="list the models, and which of them fit this machine")
     models.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """One line per model of the catalog."""
-    from compressor import list_models
+    """A paragraph per model of the catalog: its card, and whether it fits."""
+    from compressor import fit, list_models
+    from compressor.models import machine
 
+    device = machine.choose_device(None)
+    free, total = machine.memory(device)
+    dtype = str(machine.default_dtype(device)).removeprefix("torch.")
+    print(f"This machine: {device.type}, {total / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB free; {dtype}.")
     for card in list_models():
-        print(f"{card.name:20} {card.title}")
+        found = fit(card)
+        four_bit = f", about {card.four_bit_gb:.1f} GB in 4-bit" if card.four_bit_gb else ""
+        pinned = f", revision {card.revision or 'unpinned'}"
+        print(f"\n{card.name}: {card.title}")
+        for text in (
+            card.description,
+            f"{card.repository + pinned if card.repository else 'Bundled'}; licence {card.licence}.",
+            f"Up to {card.image_tokens} image tokens; estimated memory: "
+            f"about {card.memory_gb:g} GB in {card.precision}{four_bit}.",
+            f"{'Fits' if found.fits else 'Does not fit'}: {found.sentence}",
+        ):
+            print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from compressor.cli.arguments import command_line, rates, write_json
+from compressor.cli.arguments import add_model, command_line, open_model, rates, write_json
 from compressor.errors import InvalidOptionError
 
 
@@ -13,7 +13,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     overlap = commands.add_parser(
         "attention-overlap", help="share of the tokens MetaCompress keeps that attention points at"
     )
-    overlap.add_argument("--model", default="tiny")
+    add_model(overlap)
     overlap.add_argument("--rates", type=rates, default=[0.5, 0.7, 0.8, 0.9, 0.95])
     overlap.add_argument("--dialogues", type=int, default=200)
     overlap.add_argument("--json", type=Path, help="write the results and this command to a file")
@@ -22,13 +22,13 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Overlap of the tokens that the learned P keeps with those of high attention, and chance."""
-    from compressor import get_method, load_model
+    from compressor import get_method
     from compressor.data import scenes
     from compressor.evaluation.overlap import attention_overlap
 
     if args.dialogues < 2:
         raise InvalidOptionError("A standard error needs at least 2 dialogues.")
-    model = load_model(args.model)
+    model = open_model(args)
     dialogues = [scenes.dialogue(scenes.HELD_OUT + i) for i in range(args.dialogues)]
     results = attention_overlap(model, get_method("metacompress", model=model), dialogues, args.rates)
     print("| rate | tokens kept | top [CLS] attention, % | top prompt attention, % | by chance, % |")

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressor.cli.arguments import command_line, names, write_json
+from compressor.cli.arguments import add_model, command_line, names, open_model, write_json
 from compressor.errors import InvalidOptionError
 
 BASE = "none"
@@ -23,7 +23,7 @@ def _size(text: str) -> tuple[int, int]:
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     profile = commands.add_parser("profile", help="time, memory and operations of every method")
-    profile.add_argument("--model", default="tiny")
+    add_model(profile)
     profile.add_argument(
         "--random-weights", action="store_true", help="the model's full size without its checkpoint"
     )
@@ -34,7 +34,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     profile.add_argument("--new-tokens", type=int, default=10, help="tokens of an answer")
     profile.add_argument("--image-size", type=_size, default=(640, 480), help="of the images in px, WxH")
     profile.add_argument("--repeats", type=int, default=5, help="timed runs, of which the median is given")
-    profile.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
     profile.add_argument("--device", help="such as cuda or cpu; a GPU where there is one")
     profile.add_argument("--json", type=Path, help="write the results and this command to a file")
     profile.set_defaults(run=run)
@@ -44,16 +43,18 @@ def run(args: argparse.Namespace) -> None:
     """Prints a table for each batch, base first, and writes the rows as JSON where asked."""
     import torch
 
-    from compressor import get_method, list_methods, load_model
+    from compressor import get_method, list_methods
     from compressor.evaluation.efficiency import measure
     from compressor.evaluation.workload import Workload
     from compressor.models.random_weights import random_model
 
     if args.repeats < 1:
         raise InvalidOptionError("A median needs at least one repeat.")
-    load = random_model if args.random_weights else load_model
-    dtype = getattr(torch, args.dtype) if args.dtype else None
-    model = load(args.model, device=args.device, dtype=dtype)
+    if args.random_weights:
+        dtype = getattr(torch, args.dtype) if args.dtype else None
+        model = random_model(args.model, args.device, dtype)
+    else:
+        model = open_model(args, args.device)
     known = [info.name for info in list_methods()]
     asked = known if args.methods == ["all"] else args.methods
     methods = {name: get_method(name, model=model) for name in dict.fromkeys([BASE, *asked])}

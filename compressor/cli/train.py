@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         raise TrainingError(f"{str(out)!r} holds finished weights: remove them, or give another --out.")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     dtype = torch.float32 if accelerator.device.type == "cpu" else torch.bfloat16
-    model = load_model(args.model, device=accelerator.device, dtype=dtype)
+    model = load_model(args.model, accelerator.device, dtype, allow_hub=True)
     training, validation = _dialogues(args)
     samples, checks = (
         _prepare(model, part, args, accelerator, name)
@@ -223,7 +223,7 @@ def _finish(
 
     provenance = {
         "command": command_line(args),
-        "revision": getattr(model.hf.config, "_commit_hash", None),
+        "revision": model.revision,
         "data": args.data,
         "dialogues": count,
         "responses": args.responses,

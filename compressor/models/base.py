@@ -94,7 +94,7 @@ class VisionLanguageModel(ABC):
     Attributes: `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
     (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`
     (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once),
-    `projector` (features -> embeddings).
+    `projector` (features -> embeddings), `revision` (commit of the checkpoint, None where it is not known).
     """
 
     name: str
@@ -107,6 +107,7 @@ class VisionLanguageModel(ABC):
     image_size: int
     projector: Callable[[Tensor], Tensor]
     tokenizer: Any
+    revision: str | None = None
 
     @property
     def device(self) -> torch.device:

@@ -1,31 +1,41 @@
-"""The models by name: adding one is a module beside this one and an entry here."""
+"""The models by name, as data: adding one is a module beside this one and an entry here.
 
-import json
-import os
+`machine` says which of them fit, `loading` loads them.
+"""
+
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
-
-import torch
-
-from compressor.errors import ModelError, ModelUnavailableError, UnknownModelError
-from compressor.models.base import VisionLanguageModel
-
-MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 
 
 @dataclass(frozen=True)
 class Family:
-    """Models of one kind: `home` is "module:loader" beside this one."""
+    """Models of one kind.
+
+    Args:
+        title: to show.
+        home: "module:loader" beside this one.
+        files: what is downloaded of a repository; never code.
+        packages: needed beyond those of every model, by the name they are installed under.
+        by_transformers: whether transformers loads it, so that it can be quantised and spread over GPUs.
+    """
 
     title: str
     home: str
+    files: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    by_transformers: bool = True
 
 
+_LLAVA_FILES = ("*.json", "model*.safetensors", "tokenizer.model", "*.jinja")
 FAMILIES = {
-    "llava": Family("LLaVA-1.5", "llava:Llava"),
-    "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext"),
-    "internlm2": Family("InternLM-XComposer-2.5", "xcomposer:load"),
+    "llava": Family("LLaVA-1.5", "llava:Llava", _LLAVA_FILES),
+    "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext", _LLAVA_FILES),
+    "internlm2": Family(
+        "InternLM-XComposer-2.5",
+        "xcomposer:load",
+        ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
+        packages=("sentencepiece",),
+        by_transformers=False,
+    ),
 }
 
 
@@ -36,12 +46,15 @@ class ModelCard:
     Args:
         name: in this catalog.
         title: to show.
-        description: one or two sentences.
+        description: one or two sentences: what it is and what it is good at.
         family: its `model_type` in config.json.
         repository: on the Hub; empty for the bundled model.
         licence: of the weights.
         image_tokens: n for one image; the largest usual number where it depends on the image.
-        memory_gb: of the weights, in the precision they are loaded in on a GPU (16 bit).
+        memory_gb: of the weights with 16 bits each; estimated, as the next one is.
+        four_bit_gb: of the weights in 4-bit; None where that is not offered.
+        precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.
+        revision: the commit of the repository; None is unpinned, its newest.
         notice: what a person should know before judging the answers; may be empty.
     """
 
@@ -53,6 +66,9 @@ class ModelCard:
     licence: str
     image_tokens: int
     memory_gb: float
+    four_bit_gb: float | None = None
+    precision: str = "bfloat16"
+    revision: str | None = None
     notice: str = ""
 
 
@@ -63,59 +79,65 @@ CARDS: dict[str, ModelCard] = {
         ModelCard(
             "tiny",
             "Tiny LLaVA (bundled)",
-            "A LLaVA of a few million parameters that knows a generated world of emoji. Runs anywhere.",
+            "A LLaVA of a few million parameters that knows a generated world of emoji. "
+            "Good for seeing every method work, at once and anywhere.",
             "llava",
             "",
             "Apache-2.0",
             256,
             0.01,
-            "This model knows only its own world, generated scenes of emoji on discs: "
+            notice="This model knows only its own world, generated scenes of emoji on discs: "
             "what it says about a photograph means nothing.",
         ),
         ModelCard(
             "llava-1.5-7b",
             "LLaVA-1.5 7B",
-            "The model of most of the paper's tables. Needs a GPU, or patience and memory.",
+            "One square view of the image; the model of most of the paper's tables. "
+            "Good for short answers about photographs.",
             "llava",
             "llava-hf/llava-1.5-7b-hf",
             _LLAMA_2,
             576,
             14.1,
+            5.0,
         ),
         ModelCard(
             "llava-1.5-13b",
             "LLaVA-1.5 13B",
-            "The larger LLaVA-1.5. Needs a large GPU.",
+            "The larger LLaVA-1.5, with the same view of the image. Good where the 7B's answers fall short.",
             "llava",
             "llava-hf/llava-1.5-13b-hf",
             _LLAMA_2,
             576,
             26.7,
+            9.0,
         ),
         ModelCard(
             "llava-next-7b",
             "LLaVA-NeXT 7B",
-            "Sees an image in up to five tiles. Needs a GPU.",
+            "Sees the whole image and up to four tiles of it. Good for small detail and text in pictures.",
             "llava_next",
             "llava-hf/llava-v1.6-vicuna-7b-hf",
             _LLAMA_2,
             2880,
             14.1,
+            5.0,
         ),
         ModelCard(
             "llava-next-13b",
             "LLaVA-NeXT 13B",
-            "The larger LLaVA-NeXT. Needs a large GPU.",
+            "The larger LLaVA-NeXT, with the same tiles. Good for small detail where the 7B falls short.",
             "llava_next",
             "llava-hf/llava-v1.6-vicuna-13b-hf",
             _LLAMA_2,
             2880,
             26.7,
+            9.0,
         ),
         ModelCard(
             "xcomposer-2.5-7b",
             "InternLM-XComposer-2.5 7B",
-            "Sees an image in tiles of 560 px. Needs a GPU.",
+            "Sees an image in up to 24 tiles of 560 px. Good for documents, large pictures and videos.",
             "internlm2",
             "internlm/internlm-xcomposer2d5-7b",
             "other (see the model page)",
@@ -129,99 +151,3 @@ CARDS: dict[str, ModelCard] = {
 def list_models() -> list[ModelCard]:
     """The cards of all models in the catalog, the bundled one first."""
     return list(CARDS.values())
-
-
-def load_model(
-    name: str | Path, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-) -> VisionLanguageModel:
-    """Load a model for inference.
-
-    Args:
-        name: of the catalog, or a local directory with a checkpoint.
-        device: CUDA where there is one, else the CPU, if None.
-        dtype: float32 on the CPU and float16 elsewhere if None.
-    Raises:
-        UnknownModelError: neither a catalog name nor a directory.
-        ModelUnavailableError: its files are missing or damaged, there is no network or not enough memory, or
-            its family is not supported.
-    """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.float16)
-    card = CARDS.get(str(name))
-    if card is None:
-        return _load_directory(Path(name), Path(name).name, device, dtype)
-    _require_family(card.family, card.title)
-    if not card.repository:
-        return _load_directory(MODELS / card.name, card.name, device, dtype, known=True)
-    require_memory(card, device, dtype)
-    return _load(card.family, card.repository, card.name, device, dtype)
-
-
-def _load_directory(
-    directory: Path, name: str, device: torch.device, dtype: torch.dtype, *, known: bool = False
-) -> VisionLanguageModel:
-    config = directory / "config.json"
-    if known and not config.is_file():
-        raise ModelUnavailableError(
-            f"The files of the model {name!r} are missing from {directory.parent.name}/{name}; "
-            "get a complete copy of the project."
-        )
-    if not config.is_file():
-        names = ", ".join(CARDS)
-        raise UnknownModelError(
-            f"There is no model {name!r}; choose one of {names}, or a checkpoint's directory."
-        )
-    try:
-        family = json.loads(config.read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailableError(
-            f"The config.json in {name!r} cannot be read; is it a checkpoint?"
-        ) from error
-    _require_family(family, name)
-    return _load(family, directory, name, device, dtype)
-
-
-def _load(
-    family: str, source: str | Path, name: str, device: torch.device, dtype: torch.dtype
-) -> VisionLanguageModel:
-    module, _, attribute = FAMILIES[family].home.partition(":")
-    # transformers takes seconds to import: only when a model is loaded
-    model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
-    try:
-        return model_class(source, name=name, device=device, dtype=dtype)
-    except ModelError:
-        raise
-    except (OSError, ValueError, ImportError) as error:
-        place = "the network or the disk" if isinstance(source, str) else "the directory"
-        raise ModelUnavailableError(
-            f"The model {name!r} could not be loaded; "
-            f"check that {place} holds a complete {FAMILIES[family].title} checkpoint."
-        ) from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ModelUnavailableError(
-            f"There is not enough memory for {name!r}; use a smaller model."
-        ) from error
-
-
-def _require_family(family: str, title: str) -> None:
-    if family not in FAMILIES:
-        known = ", ".join(each.title for each in FAMILIES.values())
-        raise ModelUnavailableError(
-            f"{title} is of the {family} family, which is not supported; choose a model of {known}."
-        )
-
-
-def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse before a download what cannot fit: `memory_gb` counts two bytes a parameter."""
-    needed = card.memory_gb * 1e9 * dtype.itemsize / 2
-    if device.type == "cuda":
-        there = torch.cuda.get_device_properties(device).total_memory
-    elif hasattr(os, "sysconf"):
-        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    else:
-        return
-    if needed > there:
-        raise ModelUnavailableError(
-            f"{card.title} needs {needed / 1e9:.0f} GB of memory and this machine has {there / 1e9:.0f} GB; "
-            "use a smaller model or a larger machine."
-        )

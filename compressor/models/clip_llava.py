@@ -11,6 +11,7 @@ from compressor.errors import InvalidQuestionError, ModelMismatchError
 from compressor.geometry import TokenLayout
 from compressor.models.base import VisionLanguageModel
 from compressor.models.llama import llama_decoder
+from compressor.models.machine import DeviceMap
 from compressor.models.parts import Parts, load_parts
 from compressor.models.tower_hooks import TowerHooks
 from compressor.tokens import ImageTokens
@@ -22,27 +23,35 @@ class ClipLlava(VisionLanguageModel):
     Attributes: `architecture`, its class in transformers; `system`, what the template says before turn one.
 
     Args:
-        source: a local directory, a Hub repository, or the parts of a model that are there already.
+        source: a local directory, or the parts of a model that are in their place already.
         name: under which it is known.
-        device, dtype: where and how to compute.
+        device, dtype, four_bit, device_map: where and how to compute, as of `load_parts`.
     Raises:
         OSError, ValueError: as `from_pretrained` does.
-        ModelMismatchError: the encoder is read in a way that this project does not know.
-        ModelUnavailableError: weights are missing.
+        ModelMismatchError: the weights are not those of the config, or the encoder is read in a way that this
+            project does not know.
+        ModelUnavailableError: weights are missing or damaged.
     """
 
     architecture: ClassVar[Any]
     system: ClassVar[str] = ""
 
     def __init__(
-        self, source: str | Path | Parts, *, name: str, device: torch.device, dtype: torch.dtype
+        self,
+        source: Path | Parts,
+        *,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        four_bit: bool = False,
+        device_map: DeviceMap | None = None,
     ) -> None:
         self.name = name
         parts = source
         if not isinstance(parts, Parts):
-            parts = load_parts(self.architecture, parts, name, dtype)
+            parts = load_parts(self.architecture, parts, device, dtype, four_bit, device_map)
         self.hf, self.tokenizer, self.processor = parts.hf, parts.tokenizer, parts.processor
-        self.hf.to(device).eval().requires_grad_(False)
+        self.hf.eval().requires_grad_(False)
         config, language = self.hf.config, self.hf.model.language_model
         if config.vision_feature_select_strategy != "default" or not isinstance(
             config.vision_feature_layer, int

@@ -19,6 +19,7 @@ def llama_decoder(language: LlamaModel, head: nn.Module) -> Decoder:
         attention = layer.self_attn
         states = attention.q_proj(layer.input_layernorm(x))  # (B, L, heads * d_k)
         states = states.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+        rotary = tuple(part.to(states.device) for part in rotary)  # layers may be spread over GPUs
         return apply_rotary_pos_emb(states, states[:, :1], *rotary)[0] * attention.scaling
 
     return Decoder(

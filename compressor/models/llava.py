@@ -29,7 +29,7 @@ class Llava(ClipLlava):
 
     architecture = LlavaForConditionalGeneration
 
-    def __init__(self, source: str | Path | Parts, *, crop: bool = False, **options: Any) -> None:
+    def __init__(self, source: Path | Parts, *, crop: bool = False, **options: Any) -> None:
         self.crop = crop
         super().__init__(source, **options)
 

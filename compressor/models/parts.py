@@ -1,14 +1,21 @@
 """What a checkpoint consists of, so that a model can be made of a file's parts or of others."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor, AutoTokenizer, BitsAndBytesConfig
 
-from compressor.errors import ModelUnavailableError
+from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError
+from compressor.models.machine import DeviceMap
+from compressor.models.weight_files import SAFETENSORS, require_whole, weight_files
+
+# in 4-bit, encoder and projector would change what an image's tokens are, and the head the logits
+FULL_PRECISION = ["lm_head", "model.vision_tower", "model.multi_modal_projector"]
+BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")  # that older checkpoints hold
 
 
 @dataclass(frozen=True)
@@ -20,25 +27,92 @@ class Parts:
     processor: Any
 
 
-def load_parts(architecture: Any, source: str | Path, name: str, dtype: torch.dtype) -> Parts:
-    """The parts of a checkpoint.
+def load_parts(
+    architecture: Any,
+    source: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    four_bit: bool = False,
+    device_map: DeviceMap | None = None,
+) -> Parts:
+    """The parts of a checkpoint, in their place.
 
     Args:
         architecture: the class in transformers.
-        source: a local directory or a Hub repository.
-        name: under which it is known.
+        source: a local directory with safetensors.
+        device: of everything, unless there is a `device_map`.
         dtype: of the weights.
+        four_bit: whether the language model's matrices are quantised with bitsandbytes.
+        device_map: how to spread over several GPUs.
     Raises:
         OSError, ValueError: as `from_pretrained` does.
-        ModelUnavailableError: weights are missing.
+        ModelMismatchError: the weights are not those that the config describes.
+        ModelUnavailableError: weights are missing or damaged, or the GPUs are too small.
+        InvalidOptionError: the device map parts what has to be together.
     """
+    for file in weight_files(source, (SAFETENSORS,)):
+        require_whole(file)
     hf, report = architecture.from_pretrained(
-        source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        source,
+        dtype=dtype,
+        device_map=device_map or {"": device},
+        quantization_config=_four_bit(dtype) if four_bit else None,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,  # they are refused here, by name
+        output_loading_info=True,
     )
-    if report["missing_keys"]:  # transformers would draw them at random
+    _require_exact(report, source.name)
+    if isinstance(device_map, str) and {"cpu", "disk"} & set(map(str, hf.hf_device_map.values())):
         raise ModelUnavailableError(
-            f"The checkpoint of {name!r} lacks {len(report['missing_keys'])} weights, such as "
-            f"{min(report['missing_keys'])}; get a complete copy."
+            f"The GPUs are too small for {source.name!r}; use a smaller model or 4-bit weights."
         )
-    tokenizer = AutoTokenizer.from_pretrained(source)
-    return Parts(hf, tokenizer, AutoImageProcessor.from_pretrained(source, backend="pil"))
+    _require_whole_encoder(hf)
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+    processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
+    return Parts(hf, tokenizer, processor)
+
+
+def _require_whole_encoder(hf: nn.Module) -> None:
+    """Image and text tokens meet where the embeddings are; only the layers after that may be elsewhere."""
+    before = {
+        parameter.device
+        for name, parameter in hf.model.named_parameters()
+        if "embed_tokens" in name or not name.startswith("language_model.")
+    }
+    if len(before) > 1:
+        raise InvalidOptionError(
+            "The device map tears encoder, projector and embeddings apart; give them the same device."
+        )
+
+
+def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=FULL_PRECISION,
+    )
+
+
+def _require_exact(report: dict[str, Any], name: str) -> None:
+    """Refuse weights that transformers would draw at random, cut to size or leave out."""
+    extra = sorted(key for key in report["unexpected_keys"] if not BUFFERS.search(key))
+    misshapen = sorted(key for key, *_ in report["mismatched_keys"])
+    if missing := sorted(report["missing_keys"]):
+        raise ModelUnavailableError(
+            f"The checkpoint {name!r} lacks {len(missing)} weights, such as {missing[0]}; "
+            "get a complete copy."
+        )
+    if misshapen:
+        raise ModelMismatchError(
+            f"{misshapen[0]} of the checkpoint {name!r} does not have the shape that its config says; "
+            "get config and weights of the same model."
+        )
+    if extra:
+        raise ModelMismatchError(
+            f"The checkpoint {name!r} holds {len(extra)} weights that its config has no place for, such as "
+            f"{extra[0]}; get config and weights of the same model."
+        )

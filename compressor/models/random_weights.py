@@ -13,7 +13,8 @@ import torch
 
 from compressor.errors import ModelUnavailableError, UnknownModelError
 from compressor.models.base import VisionLanguageModel
-from compressor.models.catalog import CARDS, require_memory
+from compressor.models.catalog import CARDS
+from compressor.models.machine import require_memory
 
 VICUNA = {"vocab_size": 32064, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
 VICUNA_7B = {

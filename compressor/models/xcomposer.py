@@ -19,7 +19,7 @@ from compressor.models.base import Views, VisionLanguageModel
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
 from compressor.models.tower_hooks import TowerHooks
-from compressor.models.xcomposer_checkpoint import FILES, CheckpointFiles, assign
+from compressor.models.xcomposer_checkpoint import CheckpointFiles, assign
 from compressor.models.xcomposer_image import arrange, merge_patches, per_block, views
 from compressor.models.xcomposer_network import XComposerNetwork
 from compressor.tokens import ImageTokens
@@ -190,20 +190,15 @@ def from_checkpoint(
     )
 
 
-def load(source: str | Path, *, name: str, device: torch.device, dtype: torch.dtype) -> XComposer:
+def load(source: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> XComposer:
     """Load a checkpoint; no code of its repository is executed.
 
     Args:
-        source: a local directory or a Hub repository.
+        source: a local directory.
         name, device, dtype: as of `from_checkpoint`.
     Raises:
         ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
-        OSError, ValueError: as `snapshot_download` does.
     """
-    if isinstance(source, str):
-        from huggingface_hub import snapshot_download
-
-        source = Path(snapshot_download(source, allow_patterns=list(FILES)))
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     tokenizer = InternLM2Tokenizer(source / "tokenizer.model")
     files = CheckpointFiles(source)

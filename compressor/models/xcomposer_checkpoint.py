@@ -1,6 +1,5 @@
 """The checkpoint of InternLM-XComposer-2.5: its files, its names, and how our modules get their weights."""
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -11,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from compressor.errors import ModelMismatchError, ModelUnavailableError
+from compressor.errors import ModelMismatchError
+from compressor.models.weight_files import PICKLED, SAFETENSORS, damaged, weight_files
 from compressor.models.xcomposer_network import XComposerNetwork
 
 # branches that the published code uses for writing articles and web pages, the memory of the streaming model,
@@ -32,11 +32,6 @@ RENAMED = {
     "lora_a": "Plora_A",
     "lora_b": "Plora_B",
 }
-FORMATS = (
-    ("model.safetensors.index.json", "model*.safetensors"),
-    ("pytorch_model.bin.index.json", "pytorch_model*.bin"),
-)
-FILES = ("config.json", "tokenizer.model", *(name for names in FORMATS for name in names))
 
 
 class CheckpointFiles(Mapping[str, Tensor]):
@@ -48,13 +43,11 @@ class CheckpointFiles(Mapping[str, Tensor]):
 
     def __init__(self, directory: Path) -> None:
         self._readers: dict[str, Callable[[], Tensor]] = {}
-        for file in _weight_files(directory):
+        for file in weight_files(directory, (SAFETENSORS, PICKLED)):
             try:
                 self._readers |= _readers(file)
             except (SafetensorError, UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-                raise ModelUnavailableError(
-                    f"The file {file.name} of {directory.name!r} is damaged or incomplete; download it again."
-                ) from error
+                raise damaged(file) from error
 
     def __getitem__(self, key: str) -> Tensor:
         return self._readers[key]()
@@ -72,30 +65,6 @@ def _readers(file: Path) -> dict[str, Callable[[], Tensor]]:
         return {key: partial(shard.get_tensor, key) for key in shard.keys()}  # noqa: SIM118 (no mapping)
     tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     return {key: partial(tensors.__getitem__, key) for key in tensors}
-
-
-def _weight_files(directory: Path) -> list[Path]:
-    for index, pattern in FORMATS:
-        if (directory / index).is_file():
-            try:
-                named = json.loads((directory / index).read_text(encoding="utf-8"))["weight_map"].values()
-            except (ValueError, KeyError, AttributeError) as error:
-                raise ModelUnavailableError(
-                    f"The file {index} of {directory.name!r} cannot be read; download it again."
-                ) from error
-            files = [directory / Path(name).name for name in sorted(set(named))]
-        else:
-            files = sorted(directory.glob(pattern))
-        missing = [file.name for file in files if not file.is_file()]
-        if missing:
-            raise ModelUnavailableError(
-                f"The checkpoint {directory.name!r} lacks {', '.join(missing)}; finish its download."
-            )
-        if files:
-            return files
-    raise ModelUnavailableError(
-        f"There are no weights in {directory.name!r}; is it a complete checkpoint of InternLM-XComposer-2.5?"
-    )
 
 
 def checkpoint_key(name: str) -> str:

@@ -1,14 +1,30 @@
-"""What can be loaded, and the sentence a person gets for what cannot."""
-
-import json
-import shutil
+"""The cards, and what they say of this machine."""
 
 import pytest
-from safetensors.torch import load_file, save_file
+import torch
+from huggingface_hub import constants
 
-from compressor import list_models, load_model
-from compressor.errors import ModelUnavailableError, UnknownModelError
-from compressor.models import catalog
+from compressor import Fit, fit, list_models
+from compressor.models import machine
+from compressor.models.catalog import CARDS, FAMILIES
+
+GB = 10**9
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+
+@pytest.fixture
+def machine_of(monkeypatch):
+    """Pretends that the machine has as many GB of memory, and room on its disk."""
+
+    def pretend(gigabytes, disk=1000):
+        monkeypatch.setattr(machine, "memory", lambda *_: (gigabytes * GB, gigabytes * GB))
+        monkeypatch.setattr(machine, "disk_free", lambda directory: disk * GB)
+
+    return pretend
 
 
 def test_the_catalog():
@@ -22,64 +38,83 @@ def test_the_catalog():
         "xcomposer-2.5-7b",
     ]
     assert "only" in cards["tiny"].notice and cards["llava-1.5-7b"].image_tokens == 576
+    assert all(card.family in FAMILIES for card in cards.values())
+    assert all(card.description.endswith(".") and card.licence for card in cards.values())
+    assert all(card.repository.count("/") == 1 for card in list_models()[1:])
 
 
-def test_a_local_directory_is_loaded(model, checkpoint):
-    assert model.name == checkpoint.name and model.width == 48 and model.context_length == 256
+def test_no_family_downloads_code():
+    assert not any(file.endswith((".py", "*")) for family in FAMILIES.values() for file in family.files)
 
 
-@pytest.mark.parametrize("name", ["nope", "", "/nowhere/at/all"])
-def test_unknown_names(name):
-    with pytest.raises(UnknownModelError, match="tiny"):
-        load_model(name)
+def test_the_bundled_model_fits_everywhere(machine_of):
+    machine_of(1)
+    assert fit(CARDS["tiny"], "cpu") == Fit(True, "It comes with the project.")
 
 
-def test_a_directory_of_another_family(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(ModelUnavailableError, match="bert"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("family", ["llava", "llava_next"])
-def test_a_checkpoint_without_weights(tmp_path, family):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
-    with pytest.raises(ModelUnavailableError, match=f"complete {catalog.FAMILIES[family].title}"):
-        load_model(tmp_path)
-
-
-def test_a_checkpoint_that_lacks_a_weight(tmp_path, next_checkpoint):
-    directory = shutil.copytree(next_checkpoint, tmp_path / "copy")
-    weights = load_file(directory / "model.safetensors")
-    del weights[next(name for name in weights if name.endswith("image_newline"))]
-    save_file(weights, directory / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelUnavailableError, match=r"lacks 1 weights, such as .*image_newline"):
-        load_model(directory)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", "not json"])
-def test_a_broken_config(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(ModelUnavailableError):
-        load_model(tmp_path)
-
-
-def test_the_bundled_model_when_its_files_are_missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalog, "MODELS", tmp_path)
-    with pytest.raises(ModelUnavailableError, match="tiny"):
-        load_model("tiny")
-
-
-def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch):
-    monkeypatch.setattr(catalog.os, "sysconf", lambda name: 1000)
-    with pytest.raises(ModelUnavailableError, match="memory"):
-        load_model("llava-1.5-7b", device="cpu")
-
-
-def test_no_network_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(catalog, "require_memory", lambda *_: None)
-    monkeypatch.setattr(
-        "transformers.LlavaForConditionalGeneration.from_pretrained",
-        lambda *a, **k: (_ for _ in ()).throw(OSError()),
+def test_what_fits_says_what_its_download_takes(machine_of):
+    machine_of(30)
+    assert fit(CARDS["llava-1.5-7b"], "cpu") == Fit(
+        True, "It is downloaded when it is first loaded, about 14.1 GB."
     )
-    with pytest.raises(ModelUnavailableError, match="network"):
-        load_model("llava-1.5-7b", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "dtype", "fits"),
+    [(28, None, False), (29, None, True), (14, torch.bfloat16, False), (15, torch.bfloat16, True)],
+)
+def test_memory_is_that_of_the_precision(machine_of, gigabytes, dtype, fits):
+    machine_of(gigabytes)
+    found = fit(CARDS["llava-1.5-7b"], "cpu", dtype)
+    assert found.fits == fits
+    assert fits or f"this machine has {gigabytes}.0 GB" in found.sentence
+
+
+def test_four_bit_takes_less(machine_of, monkeypatch):
+    machine_of(10)
+    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+    assert not fit(CARDS["llava-1.5-13b"], "cpu").fits
+    assert fit(CARDS["llava-1.5-13b"], "cpu", four_bit=True).fits
+    assert "not offered" in fit(CARDS["xcomposer-2.5-7b"], "cpu", four_bit=True).sentence
+    machine_of(8)
+    assert "in 4-bit" in fit(CARDS["llava-1.5-13b"], "cpu", four_bit=True).sentence
+
+
+def test_a_disk_that_is_full(machine_of):
+    machine_of(100, disk=3)
+    found = fit(CARDS["llava-1.5-7b"], "cpu")
+    assert not found.fits and "the disk has 3.0 GB left" in found.sentence
+
+
+def test_a_missing_package_comes_with_its_pip_line(machine_of, monkeypatch):
+    machine_of(100)
+    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    assert fit(CARDS["llava-1.5-7b"], "cpu").fits
+    assert "pip install sentencepiece" in fit(CARDS["xcomposer-2.5-7b"], "cpu").sentence
+    assert "bitsandbytes" in fit(CARDS["llava-1.5-7b"], "cpu", four_bit=True).sentence
+
+
+def test_a_container_has_no_more_than_its_limit(tmp_path, monkeypatch):
+    (tmp_path / "limit").write_text("123\n")
+    monkeypatch.setattr(machine, "CGROUP_LIMITS", (str(tmp_path / "limit"),))
+    assert machine.memory(torch.device("cpu")) == (123, 123)
+    (tmp_path / "limit").write_text("max\n")
+    free, total = machine.memory(torch.device("cpu"))
+    assert 123 < free <= total
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_precision_of_a_gpu_is_one_it_computes_in(monkeypatch, native, dtype):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert machine.default_dtype(torch.device("cuda")) == dtype
+
+
+def test_memory_of_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 24 * GB))
+    cuda = torch.device("cuda", 0)
+    assert machine.memory(cuda) == (10 * GB, 24 * GB)
+    assert machine.memory(cuda, spread=True) == (20 * GB, 48 * GB)
+    card = CARDS["llava-1.5-13b"]
+    assert "the GPU has 24.0 GB" in machine.lacking_memory(card, cuda, torch.bfloat16)
+    assert not machine.lacking_memory(card, cuda, torch.bfloat16, spread=True)

@@ -1,0 +1,194 @@
+"""Loading a model by name, from a directory or from the Hub; a failure is a sentence that says what to do."""
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressor.errors import ModelError, ModelUnavailableError, StudioError, UnknownModelError
+from compressor.models import hub, machine
+from compressor.models.base import VisionLanguageModel
+from compressor.models.catalog import CARDS, FAMILIES, ModelCard
+from compressor.models.hub import Progress
+from compressor.models.machine import DeviceMap
+from compressor.models.weight_files import damaged
+
+MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+DOWNLOAD = 0.8  # share of the progress; the rest is reading the weights
+
+
+def load_model(
+    name: str | Path,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    four_bit: bool = False,
+    device_map: DeviceMap | None = None,
+    allow_hub: bool = False,
+    progress: Progress | None = None,
+) -> VisionLanguageModel:
+    """Load a model for inference; no code of a checkpoint is executed.
+
+    Args:
+        name: of the catalog, or a local directory with a checkpoint.
+        device: CUDA where there is one, else the CPU, if None.
+        dtype: bfloat16 on a GPU that computes in it, float16 on others and float32 on the CPU if None.
+        four_bit: quantise the language model's matrices with bitsandbytes (NF4); the rest keeps `dtype`.
+        device_map: how to spread over several GPUs, such as "auto"; everything on `device` if None.
+        allow_hub: whether `name` may also be any Hub repository of a supported family. For people at their
+            own machine: whoever else can choose names would choose what is downloaded.
+        progress: is told the share done, in [0, 1], and a sentence.
+    Raises:
+        UnknownModelError: neither a catalog name nor a directory.
+        ModelUnavailableError: its files are missing or damaged, there is no network, memory or package for
+            it, or its family is not supported.
+        ModelMismatchError: its weights are not those that its config describes.
+        InvalidOptionError: there is no device of this name.
+    """
+    device = machine.choose_device(device)
+    options = {
+        "device": device,
+        "dtype": dtype or machine.default_dtype(device),
+        "four_bit": four_bit,
+        "device_map": device_map,
+    }
+    report = progress or (lambda share, sentence: None)
+    card = CARDS.get(str(name))
+    if card is not None:
+        directory, title = _of_card(card, options, progress), card.title
+    elif (Path(name) / "config.json").is_file():
+        directory, title = Path(name), Path(name).resolve().name
+    elif allow_hub and HUB_ID.fullmatch(str(name)) and not Path(name).exists():
+        directory, title = _of_repository(str(name), progress), str(name)
+    else:
+        raise _unknown(Path(name))
+    report(DOWNLOAD, f"Reading the weights of {title}")
+    model = _load(directory, card.name if card else Path(title).name, options)
+    model.revision = _revision(directory)
+    report(1.0, f"{title} is ready")
+    return model
+
+
+def _of_card(card: ModelCard, options: dict[str, Any], progress: Progress | None) -> Path:
+    """The directory of a model of the catalog, downloaded only if it fits."""
+    _require_means(card.family, card.title, options)
+    if not card.repository:
+        if not (MODELS / card.name / "config.json").is_file():
+            raise ModelUnavailableError(
+                f"The files of the model {card.name!r} are missing from {MODELS.name}/{card.name}; "
+                "get a complete copy of the project."
+            )
+        return MODELS / card.name
+    found = machine.fit(card, **options)
+    if not found.fits:
+        raise ModelUnavailableError(found.sentence)
+    needed = machine.weight_bytes(card, options["dtype"], options["four_bit"])
+    machine.require_free(needed, card.title, options["device"], options["device_map"] is not None)
+    return hub.fetch(
+        card.repository, card.revision, FAMILIES[card.family].files, progress and _first_part(progress)
+    )
+
+
+def _of_repository(repository: str, progress: Progress | None) -> Path:
+    """The directory of any Hub repository of a supported family; its config tells the family first."""
+    family = _family(hub.fetch(repository, None, ["config.json"]), repository)
+    return hub.fetch(repository, None, FAMILIES[family].files, progress and _first_part(progress))
+
+
+def _first_part(progress: Progress) -> Progress:
+    return lambda share, sentence: progress(DOWNLOAD * share, sentence)
+
+
+def _unknown(path: Path) -> ModelError:
+    if path.is_dir() and path.name:
+        return ModelUnavailableError(
+            f"There is no config.json in {str(path)!r}: it is no checkpoint, or its download is not finished."
+        )
+    return UnknownModelError(
+        f"There is no model {str(path)!r}; choose one of {', '.join(CARDS)}, or a checkpoint's directory."
+    )
+
+
+def _family(directory: Path, name: str) -> str:
+    """The family that a checkpoint's config.json names."""
+    try:
+        family = str(json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelUnavailableError(
+            f"The config.json of {name!r} cannot be read; is it a checkpoint?"
+        ) from error
+    if family not in FAMILIES:
+        known = ", ".join(each.title for each in FAMILIES.values())
+        raise ModelUnavailableError(
+            f"{name} is of the {family} family, which is not supported; choose a model of {known}."
+        )
+    return family
+
+
+def _require_means(family: str, title: str, options: dict[str, Any]) -> None:
+    if refusal := machine.lacking_means(family, title, options["four_bit"], options["device_map"]):
+        raise ModelUnavailableError(refusal)
+
+
+def _load(directory: Path, name: str, options: dict[str, Any]) -> VisionLanguageModel:
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    family = _family(directory, name)
+    _require_means(family, name, options)
+    _require_room(directory, name, options)
+    _require_json(directory)
+    if not FAMILIES[family].by_transformers:  # it takes no others, and none were given
+        options = {key: options[key] for key in ("device", "dtype")}
+    module, _, attribute = FAMILIES[family].home.partition(":")
+    # transformers takes seconds to import: only when a model is loaded
+    model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
+    try:
+        return model_class(directory, name=name, **options)
+    except StudioError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise ModelUnavailableError(
+            f"There is not enough memory for {name!r}; use a smaller model."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise _unreadable(directory, family) from error
+    except (SafetensorError, StrictDataclassError) as error:
+        raise _unreadable(directory, family) from error
+
+
+def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
+    return ModelUnavailableError(
+        f"The model in {directory.name!r} could not be loaded; "
+        f"check that the directory holds a complete {FAMILIES[family].title} checkpoint."
+    )
+
+
+def _require_room(directory: Path, name: str, options: dict[str, Any]) -> None:
+    """On a CPU the system ends a process that takes too much; a GPU raises an error of its own."""
+    if options["device"].type != "cpu":
+        return
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    stored = 4 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 2
+    patterns = ("model*.safetensors", "pytorch_model*.bin")
+    files = [file for pattern in patterns for file in directory.glob(pattern)]
+    size = sum(file.stat().st_size for file in files)
+    machine.require_free(size * options["dtype"].itemsize / stored, repr(name), options["device"])
+
+
+def _require_json(directory: Path) -> None:
+    """Readers of these files have no error of their own for one that was cut off."""
+    for file in sorted(directory.glob("*.json")):
+        try:
+            json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise damaged(file) from error
+
+
+def _revision(directory: Path) -> str | None:
+    """The commit of a downloaded checkpoint, whose directory is named after it."""
+    return directory.name if directory.parent.name == "snapshots" else None

@@ -1,0 +1,201 @@
+"""What this machine can hold: whether a model of the catalog fits, and if not why."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from compressor.errors import InvalidOptionError, ModelUnavailableError
+from compressor.models import hub
+from compressor.models.catalog import FAMILIES, ModelCard
+
+DeviceMap = str | Mapping[str, int | str]
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+BITSANDBYTES = "pip install 'bitsandbytes>=0.46'"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a model can be loaded here, and a sentence: why not, or what its loading takes."""
+
+    fits: bool
+    sentence: str
+
+
+def fit(
+    card: ModelCard,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    *,
+    four_bit: bool = False,
+    device_map: DeviceMap | None = None,
+) -> Fit:
+    """Whether this machine can load a model; looks at no network.
+
+    Args:
+        card: of the model.
+        device, dtype, four_bit, device_map: as for `load_model`.
+    Raises:
+        InvalidOptionError, ModelUnavailableError: there is no such device.
+    """
+    device = choose_device(device)
+    dtype = dtype or default_dtype(device)
+    refusal = lacking_means(card.family, card.title, four_bit, device_map) or lacking_memory(
+        card, device, dtype, four_bit=four_bit, spread=device_map is not None
+    )
+    if refusal:
+        return Fit(False, refusal)
+    if not card.repository:
+        return Fit(True, "It comes with the project.")
+    if hub.cached(card.repository, card.revision, FAMILIES[card.family].files):
+        return Fit(True, "Its files are here.")
+    free = disk_free(hub.cache_directory())
+    if free < card.memory_gb * 1e9:
+        return Fit(
+            False,
+            f"{card.title} is a download of about {card.memory_gb:.1f} GB and the disk has "
+            f"{free / 1e9:.1f} GB left; make room, or let HF_HOME name a larger disk.",
+        )
+    return Fit(True, f"It is downloaded when it is first loaded, about {card.memory_gb:.1f} GB.")
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device of this name; CUDA where there is one, else the CPU, if None.
+
+    Raises:
+        InvalidOptionError: it is no device's name.
+        ModelUnavailableError: there is none of the kind here.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidOptionError(f"{device!r} is no device; give one such as cuda, cuda:1 or cpu.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelUnavailableError(f"There is no {device} on this machine; use the CPU or leave it out.")
+    return device
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU that computes in it, float16 on others, float32 on the CPU."""
+    if device.type == "cpu":
+        return torch.float32
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+def lacking_means(family: str, title: str, four_bit: bool, device_map: DeviceMap | None) -> str:
+    """What this machine or project lacks to load a model in a certain way, whatever its size, as a sentence.
+
+    Args:
+        family: of the catalog.
+        title: of the model.
+        four_bit, device_map: as for `load_model`.
+    Returns:
+        an option that is not offered, or a missing package with its pip line; empty where all is there.
+    """
+    if (four_bit or device_map is not None) and not FAMILIES[family].by_transformers:
+        option = "4-bit weights are" if four_bit else "Spreading over several GPUs is"
+        return f"{option} not offered for {title}; load it in bfloat16 on one GPU."
+    if isinstance(device_map, str) and not torch.cuda.is_available():
+        return "There is no GPU to spread a model over; leave the device map out."
+    for package in FAMILIES[family].packages:
+        if find_spec(package) is None:
+            return f"{FAMILIES[family].title} needs {package}: pip install {package}."
+    if four_bit and find_spec("bitsandbytes") is None:
+        return f"4-bit weights need bitsandbytes: {BITSANDBYTES}."
+    return ""
+
+
+def lacking_memory(
+    card: ModelCard,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    four_bit: bool = False,
+    spread: bool = False,
+) -> str:
+    """A sentence that says how much memory the weights need and this machine has; empty where it is enough.
+
+    Args:
+        card: of the model.
+        device, dtype, four_bit: how it is to be loaded.
+        spread: over all GPUs.
+    """
+    needed = weight_bytes(card, dtype, four_bit)
+    _, there = memory(device, spread)
+    if needed <= there:
+        return ""
+    precision = "4-bit" if four_bit else str(dtype).removeprefix("torch.")
+    where = "this machine has" if device.type == "cpu" else "the GPUs have" if spread else "the GPU has"
+    return (
+        f"{card.title} needs about {needed / 1e9:.1f} GB of memory in {precision} and {where} "
+        f"{there / 1e9:.1f} GB; use a smaller model or a larger machine."
+    )
+
+
+def weight_bytes(card: ModelCard, dtype: torch.dtype, four_bit: bool = False) -> float:
+    """Bytes that the weights of a model take, as estimated on its card."""
+    gigabytes = card.memory_gb * dtype.itemsize / 2
+    if four_bit and card.four_bit_gb is not None:
+        gigabytes = card.four_bit_gb
+    return gigabytes * 1e9
+
+
+def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse what cannot fit; arguments as of `lacking_memory`.
+
+    Raises:
+        ModelUnavailableError: the machine has too little memory.
+    """
+    if refusal := lacking_memory(card, device, dtype):
+        raise ModelUnavailableError(refusal)
+
+
+def require_free(needed: float, name: str, device: torch.device, spread: bool = False) -> None:
+    """Refuse weights that the memory left over cannot take: on a CPU nothing would catch that later.
+
+    Args:
+        needed: bytes.
+        name: of the model.
+        device, spread: where they go.
+    Raises:
+        ModelUnavailableError: other models or programs hold the memory.
+    """
+    free, _ = memory(device, spread)
+    if needed > free:
+        raise ModelUnavailableError(
+            f"{name} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
+            "close what uses the rest, or use a smaller model."
+        )
+
+
+def memory(device: torch.device, spread: bool = False) -> tuple[int, int]:
+    """Bytes that are free, and bytes in all: of a GPU, of all GPUs together, or of the machine."""
+    if device.type == "cuda":
+        devices = range(torch.cuda.device_count()) if spread else [device]
+        frees, totals = zip(*(torch.cuda.mem_get_info(each) for each in devices), strict=True)
+        return sum(frees), sum(totals)
+    import psutil
+
+    found, limit = psutil.virtual_memory(), _container_limit()
+    return min(found.available, limit), min(found.total, limit)
+
+
+def disk_free(directory: Path) -> int:
+    """Bytes free where a directory is or would be."""
+    while not directory.exists():
+        directory = directory.parent
+    return shutil.disk_usage(directory).free
+
+
+def _container_limit() -> float:
+    """What a container may use, which the machine's memory does not tell."""
+    for path in map(Path, CGROUP_LIMITS):
+        if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
+            return int(text)
+    return float("inf")

@@ -1,0 +1,274 @@
+"""Checkpoints that are damaged, cut off or of something else: one typed sentence that says what to do."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from accelerate import dispatch_model
+from accelerate.hooks import remove_hook_from_submodules
+from safetensors.torch import load_file, save_file
+from transformers.quantizers.quantizers_utils import should_convert_module
+
+from compressor import ChatSession, load_model
+from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError, UnknownModelError
+from compressor.models import catalog, loading, machine, parts
+
+HEAD = "language_model.lm_head.weight"
+
+
+@pytest.fixture
+def copied(checkpoint, tmp_path):
+    """A copy of the random LLaVA's directory, to be damaged."""
+    return shutil.copytree(checkpoint, tmp_path / "copied")
+
+
+def rewrite(directory, change):
+    """Change the weights of a checkpoint."""
+    weights = load_file(directory / "model.safetensors")
+    change(weights)
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+
+
+def test_a_local_directory_is_loaded(model, checkpoint):
+    assert model.name == checkpoint.name and model.width == 48 and model.context_length == 256
+    assert model.revision is None and model.dtype == torch.float32
+
+
+def test_progress_is_told(checkpoint):
+    told = []
+    load_model(checkpoint, "cpu", progress=lambda *each: told.append(each))
+    assert [text for _, text in told] == ["Reading the weights of random-llava", "random-llava is ready"]
+    assert told[-1][0] == 1.0
+
+
+@pytest.mark.parametrize("name", ["nope", "", "/nowhere/at/all", "owner/model"])
+def test_unknown_names(name):
+    with pytest.raises(UnknownModelError, match="tiny"):
+        load_model(name)
+
+
+@pytest.mark.parametrize("allow_hub", [False, True])
+def test_a_directory_that_is_no_model(tmp_path, allow_hub):
+    with pytest.raises(ModelUnavailableError, match=r"no config\.json.*no checkpoint"):
+        load_model(tmp_path, allow_hub=allow_hub)
+
+
+@pytest.mark.parametrize("family", ["bert", ["bert"]])
+def test_a_directory_of_another_family(tmp_path, family):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(ModelUnavailableError, match=r"bert.* family.*LLaVA-NeXT"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("family", catalog.FAMILIES)
+def test_a_checkpoint_of_nothing_but_its_config(tmp_path, family):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(ModelUnavailableError, match=r"finish .*download"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "not json"])
+def test_a_broken_config(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ModelUnavailableError, match=r"config\.json of .* cannot be read"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"text_config": {"hidden_size": "wide"}}, {"text_config": 7}])
+def test_a_config_of_nonsense(copied, change):
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(ModelUnavailableError, match=r"complete LLaVA-1\.5 checkpoint"):
+        load_model(copied, "cpu")
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000, -1])
+def test_a_weights_file_that_is_cut_off(copied, size):
+    file = copied / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(ModelUnavailableError, match=r"model\.safetensors of 'copied' is damaged"):
+        load_model(copied, "cpu")
+
+
+def test_a_missing_shard(copied):
+    weights = load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    save_file(weights, copied / shards[0], {"format": "pt"})
+    index = {"weight_map": {key: shards[number % 2] for number, key in enumerate(weights)}}
+    (copied / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelUnavailableError, match=f"lacks {shards[1]}; finish"):
+        load_model(copied, "cpu")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "preprocessor_config.json", "tokenizer_config.json"])
+def test_a_small_file_that_is_cut_off_or_missing(copied, name):
+    name = name if (copied / name).is_file() else "processor_config.json"
+    text = (copied / name).read_text()
+    (copied / name).write_text(text[: len(text) // 2])
+    with pytest.raises(ModelUnavailableError, match=f"{name} of 'copied' is damaged"):
+        load_model(copied, "cpu")
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "preprocessor_config.json"])
+def test_a_small_file_that_is_missing(copied, name):
+    (copied / name).unlink()
+    with pytest.raises(ModelUnavailableError, match=r"complete LLaVA-1\.5 checkpoint"):
+        load_model(copied, "cpu")
+
+
+def test_a_missing_weight(copied):
+    rewrite(copied, lambda weights: weights.pop(HEAD))
+    with pytest.raises(ModelUnavailableError, match=r"lacks 1 weights, such as lm_head\.weight"):
+        load_model(copied, "cpu")
+
+
+def test_the_newline_of_llava_next_is_a_weight_too(next_checkpoint, tmp_path):
+    copied = shutil.copytree(next_checkpoint, tmp_path / "copied")
+    rewrite(
+        copied, lambda weights: weights.pop(next(key for key in weights if key.endswith("image_newline")))
+    )
+    with pytest.raises(ModelUnavailableError, match=r"lacks 1 weights, such as .*image_newline"):
+        load_model(copied, "cpu")
+
+
+def test_an_extra_weight(copied):
+    rewrite(copied, lambda weights: weights.update({"language_model.adapter.weight": torch.zeros(2)}))
+    with pytest.raises(ModelMismatchError, match=r"no place for, such as .*adapter\.weight"):
+        load_model(copied, "cpu")
+
+
+def test_buffers_of_older_checkpoints_are_no_weights(copied):
+    name = "vision_tower.embeddings.position_ids"
+    rewrite(copied, lambda weights: weights.update({name: torch.arange(17)[None]}))
+    assert load_model(copied, "cpu").name == "copied"
+
+
+def test_a_weight_of_another_shape(copied):
+    rewrite(copied, lambda weights: weights.update({HEAD: weights[HEAD][:-1].clone()}))
+    with pytest.raises(ModelMismatchError, match=r"lm_head\.weight .* shape"):
+        load_model(copied, "cpu")
+
+
+def test_weights_that_could_hold_code_are_not_read(copied):
+    torch.save(load_file(copied / "model.safetensors"), copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(ModelUnavailableError, match="safetensors"):
+        load_model(copied, "cpu")
+
+
+def test_the_bundled_model_when_its_files_are_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(loading, "MODELS", tmp_path)
+    with pytest.raises(ModelUnavailableError, match=r"tiny.*complete copy of the project"):
+        load_model("tiny")
+
+
+def test_too_little_memory_is_refused_before_weights_are_read(checkpoint, monkeypatch):
+    size = (checkpoint / "model.safetensors").stat().st_size
+    monkeypatch.setattr(machine, "memory", lambda *_: (size // 2, 10**12))
+    with pytest.raises(ModelUnavailableError, match="close what uses the rest"):
+        load_model(checkpoint, "cpu")
+    assert load_model(checkpoint, "cpu", torch.float16).dtype == torch.float16
+    monkeypatch.setattr(machine, "memory", lambda *_: (10**10, 10**11))
+    with pytest.raises(
+        ModelUnavailableError, match=r"LLaVA-1\.5 7B needs about 28\.2 GB .* 10\.0 GB are free"
+    ):
+        load_model("llava-1.5-7b", "cpu")
+    monkeypatch.setattr(machine, "memory", lambda *_: (1000, 1000))
+    with pytest.raises(ModelUnavailableError, match=r"needs about 28\.2 GB of memory in float32"):
+        load_model("llava-1.5-7b", "cpu")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory")])
+def test_memory_that_runs_out_while_loading(checkpoint, monkeypatch, error):
+    def load(*args, **options):
+        raise error
+
+    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
+    with pytest.raises(ModelUnavailableError, match="not enough memory"):
+        load_model(checkpoint, "cpu")
+
+
+@pytest.mark.parametrize("device", ["gpu!", "cuda:99"])
+def test_devices_that_are_not_there(device):
+    with pytest.raises((InvalidOptionError, ModelUnavailableError), match=r"device|cuda:99"):
+        load_model("tiny", device)
+
+
+def test_four_bit_needs_its_package(checkpoint, monkeypatch):
+    monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "bitsandbytes" else name)
+    with pytest.raises(ModelUnavailableError, match=r"pip install 'bitsandbytes>=0\.46'"):
+        load_model(checkpoint, "cpu", four_bit=True)
+
+
+def test_four_bit_leaves_encoder_projector_and_head_as_they_are(model, checkpoint, monkeypatch):
+    asked = {}
+
+    class Stop(OSError):
+        pass
+
+    def load(*args, **options):
+        asked.update(options)
+        raise Stop
+
+    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
+    with pytest.raises(ModelUnavailableError) as raised:
+        load_model(checkpoint, "cpu", four_bit=True)
+    assert isinstance(raised.value.__cause__, Stop)
+    config = asked["quantization_config"]
+    assert config.load_in_4bit and config.bnb_4bit_quant_type == "nf4"
+    assert config.bnb_4bit_compute_dtype == torch.float32
+    matrices = [name for name, module in model.hf.named_modules() if isinstance(module, torch.nn.Linear)]
+    quantised = [name for name in matrices if should_convert_module(name, config.llm_int8_skip_modules)]
+    assert quantised == [name for name in matrices if name.startswith("model.language_model.layers.")]
+    assert len(quantised) == 3 * 7
+
+
+@pytest.mark.parametrize("options", [{"four_bit": True}, {"device_map": {"": "cpu"}}])
+def test_xcomposer_says_what_it_does_not_offer(xcomposer_checkpoint, monkeypatch, options):
+    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+    for name in (xcomposer_checkpoint, "xcomposer-2.5-7b"):
+        with pytest.raises(ModelUnavailableError, match=r"not offered for .*bfloat16 on one GPU"):
+            load_model(name, "cpu", **options)
+
+
+def test_xcomposer_needs_its_tokenizers_package(xcomposer_checkpoint, monkeypatch):
+    monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "sentencepiece" else name)
+    with pytest.raises(ModelUnavailableError, match="pip install sentencepiece"):
+        load_model(xcomposer_checkpoint, "cpu")
+
+
+def test_a_device_map_by_name_needs_gpus(checkpoint, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelUnavailableError, match="no GPU to spread"):
+        load_model(checkpoint, "cpu", device_map="auto")
+
+
+def test_a_device_map_may_not_part_encoder_and_embeddings(checkpoint):
+    hf = load_model(checkpoint, "cpu", device_map={"": "cpu"}).hf
+    hf.model.vision_tower.to("meta")
+    with pytest.raises(InvalidOptionError, match="tears"):
+        parts._require_whole_encoder(hf)
+
+
+@pytest.mark.parametrize("method", ["none", "fastv", "visionzip"])
+def test_a_model_under_accelerates_hooks_chats_as_one_without(model, checkpoint, image, method):
+    """What spreads a model over GPUs is a hook around every module; here all of them are on the CPU."""
+    hooked = load_model(checkpoint, "cpu")
+    language = "model.language_model"
+    modules = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+    modules += [f"{language}.{name}" for name in ("embed_tokens", "norm", "rotary_emb")]
+    modules += [f"{language}.layers.{index}" for index in range(len(hooked.decoder.layers))]
+    dispatch_model(hooked.hf, dict.fromkeys(modules, "cpu"), main_device="cpu", force_hooks=True)
+    assert hasattr(hooked.decoder.layers[0].self_attn.q_proj, "_hf_hook")
+    answers = []
+    for each in (model, hooked):
+        session = ChatSession(each, image, method=method, rate=0.5)
+        answers.append(
+            [list(session.ask(question, max_new_tokens=6)) for question in ("how many", "what color")]
+        )
+    assert answers[0] == answers[1]
+    assert hooked.device == torch.device("cpu")
+    remove_hook_from_submodules(hooked.hf)
