@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from compressor import ModelCard, get_method, list_methods, list_models, load_model
-from compressor.errors import InvalidOptionError, ModelUnavailableError, StudioError, UnknownModelError
-from compressor.models.catalog import require_memory
+from compressor import ModelCard, fit, get_method, list_methods, list_models, load_model
+from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
 
 
 @dataclass(frozen=True)
@@ -116,15 +113,6 @@ class Shelf:
 
 
 def _offer(card: ModelCard) -> Offer:
+    found = fit(card)
     title = f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title
-    return Offer(card.name, title, card.description, *_fit(card), card.notice)
-
-
-def _fit(card: ModelCard) -> tuple[bool, str]:
-    """Whether this machine can hold a model, and a sentence about it."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        require_memory(card, device, torch.float32 if device.type == "cpu" else torch.float16)
-    except ModelUnavailableError as error:
-        return False, str(error)
-    return True, ""
+    return Offer(card.name, title, card.description, found.fits, found.sentence, card.notice)

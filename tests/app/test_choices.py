@@ -11,7 +11,7 @@ from PIL import Image
 from app import chat, choices, loading, settings
 from app.loading import Shelf, local_models
 from app.sessions import Visit
-from compressor import list_methods, list_models, token_budget
+from compressor import Fit, list_methods, list_models, token_budget
 from compressor.errors import (
     ImageError,
     InvalidOptionError,
@@ -233,11 +233,10 @@ def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint)
 
 
 def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
-    def require_memory(card, *precision):
-        if card.memory_gb > 20:
-            raise ModelUnavailableError("It needs 27 GB & more.")
+    def fit(card):
+        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else "")
 
-    monkeypatch.setattr(loading, "require_memory", require_memory)
+    monkeypatch.setattr(loading, "fit", fit)
     shelf = Shelf()
     text, labels = choices.models_here(shelf), [label for label, _ in choices.model_choices(shelf)]
     large = sum(card.memory_gb > 20 for card in list_models())
