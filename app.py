@@ -1,12 +1,22 @@
-"""MetaCompress Studio: `python app.py` opens the page; Gradio's own environment variables are honoured."""
+"""MetaCompress Studio: `python app.py` opens the page; Gradio's own environment variables are honoured.
+
+STUDIO_MODELS may name directories with checkpoints, separated as in PATH; the page offers them by name.
+"""
+
+import os
+import sys
 
 from app import settings
 from app.interface import build
-from app.loading import Shelf
+from app.loading import Shelf, local_models
 from app.sessions import VisitStore
 from app.theme import STYLE_SHEET, studio_theme
+from compressor.errors import InvalidOptionError
 
-shelf = Shelf()
+try:
+    shelf = Shelf(local=local_models(os.environ.get("STUDIO_MODELS", "")))
+except InvalidOptionError as error:
+    sys.exit(str(error))
 demo = build(shelf, VisitStore())
 
 

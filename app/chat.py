@@ -208,7 +208,8 @@ def _note_settings(visit: Visit) -> None:
 
 def _setting(visit: Visit) -> str:
     chat = visit.chat
-    return f"{chat.method.label} · {chat.rate:.0%} · {chat.image_tokens} of {len(chat.tokens)} image tokens"
+    told = f"{chat.method.label} · {chat.rate:.0%} · {chat.image_tokens} of {len(chat.tokens)} image tokens"
+    return f"{told} · separators put back" if visit.reinserts_separators else told
 
 
 def _unknown_words(visit: Visit, question: str) -> str:

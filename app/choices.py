@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from PIL import Image
 
 from app import settings
-from app.chat import notice
+from app.chat import notice, plain
 from app.loading import Shelf
 from app.sessions import Visit
 from app.uploads import clean_image, take_upload
-from compressor import ChatSession, list_methods, list_models, token_budget
+from compressor import ChatSession, list_methods, token_budget
 from compressor.data import scenes
 from compressor.errors import StudioError
 
@@ -31,6 +31,8 @@ class ChoicesView:
     about_method: str
     rate_line: str
     rate_matters: bool
+    separators: str
+    separators_matter: bool
 
 
 def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
@@ -66,24 +68,38 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
         _start(visit, shelf, visit.image, visit.scene, name)
 
 
-def retune(visit: Visit, shelf: Shelf, method: str, percent: float) -> None:
-    """Sets method and rate; a running answer is stopped, the transcript stays."""
+def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
+    """Sets how the picture is compressed; a running answer is stopped, the transcript stays."""
     rate = percent / 100
     with visit.interrupting():
         if visit.chat is not None:
-            visit.chat.configure(method=method, rate=rate)
+            visit.chat.configure(method, rate, **method_options(method, separators))
             try:
                 _compress(visit.chat, shelf)
             except StudioError:  # the method cannot compress this image: the chat goes on as it was
-                visit.chat.configure(method=visit.method, rate=visit.rate)
+                visit.chat.configure(
+                    visit.method, visit.rate, **method_options(visit.method, visit.separators)
+                )
                 raise
-        visit.method, visit.rate = method, rate
+        visit.method, visit.rate, visit.separators = method, rate, separators
+
+
+def method_options(method: str, separators: str) -> dict[str, str]:
+    """The options of a method; those that see no separators, or need no choice, have none."""
+    return {"separators": separators} if _chooses(method) and separators != "compress" else {}
+
+
+def _chooses(method: str) -> bool:
+    """Whether a method reads separators and could leave them out."""
+    return method != "none" and any(
+        info.name == method and info.stage == "embedding" for info in list_methods()
+    )
 
 
 def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
     """The left column as it stands, with `error` in place of the usual notice if there is one."""
     method = next(info for info in list_methods() if info.name == visit.method)
-    model = next(card for card in list_models() if card.name == visit.model)
+    model = shelf.offer(visit.model)
     is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
     return ChoicesView(
         picture=visit.image,
@@ -95,6 +111,8 @@ def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
         about_method=method.description,
         rate_line=rate_line(visit),
         rate_matters=visit.method != "none",
+        separators=visit.separators,
+        separators_matter=visit.has_separators and _chooses(visit.method),
     )
 
 
@@ -114,7 +132,8 @@ def _start(visit: Visit, shelf: Shelf, image: Image.Image, scene: scenes.Scene |
     """Compresses the picture and puts a new chat about it in the place of the old one."""
     loaded = shelf.get(model)
     with visit.interrupting():
-        chat = ChatSession(loaded, image, method=visit.method, rate=visit.rate)
+        options = method_options(visit.method, visit.separators)
+        chat = ChatSession(loaded, image, visit.method, visit.rate, **options)
         _compress(chat, shelf)
         visit.image, visit.scene, visit.chat, visit.model = image, scene, chat, model
         visit.settings_of_turns.clear()
@@ -126,12 +145,22 @@ def _compress(chat: ChatSession, shelf: Shelf) -> None:
         _ = chat.reduced
 
 
-def model_choices() -> list[tuple[str, str]]:
-    """(label, name) of every model of the catalog."""
+def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
+    """(label, name) of every model on offer."""
     return [
-        (f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title, card.name)
-        for card in list_models()
+        (offer.title if offer.fits else f"{offer.title} (does not fit here)", offer.name)
+        for offer in shelf.offers
     ]
+
+
+def models_here(shelf: Shelf) -> str:
+    """A list of all models: which fit this machine, and why the others do not."""
+    items = "".join(
+        f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> "
+        f"{plain(offer.sentence)}</li>"
+        for offer in shelf.offers
+    )
+    return f'<ul class="models">{items}</ul>'
 
 
 def method_choices() -> list[tuple[str, str]]:

@@ -6,13 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from PIL import Image
 
 from app.figures.heatmap import caption, heatmap
 from app.figures.overlay import overlay
+from app.figures.views import View, patches_of, view_patches
 from app.sessions import Visit
 from compressor import Projection
 from compressor.errors import DecidedInDecoderError
+from compressor.geometry import CLASS, PART_SEPARATOR, ROW_SEPARATOR
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -23,16 +26,21 @@ _WORDS = {
     "merged": "Merged: gives less than half, the darker the less",
     "pruned": "Pruned: nothing of it arrives",
 }
+_PLACES: dict[View, str] = {"whole": "the view of the whole image", "tiles": "the tiles"}
 
 
 @dataclass(frozen=True)
 class InspectorView:
-    """What the right column shows; `overlay` and `figure` are None while there is no picture, or no P yet."""
+    """What the right column shows; `overlay` and `figure` are None while there is no picture, or no P yet.
+
+    `tiled` says that the overlay is of one of several views.
+    """
 
     overlay: Image.Image | None
     legend: str
     figure: go.Figure | None
     caption: str
+    tiled: bool = False
 
 
 def decision(visit: Visit) -> int:
@@ -45,13 +53,20 @@ def decision(visit: Visit) -> int:
         return 0
 
 
-def view(visit: Visit, colouring: str = "roles", layout: str = "paper", scale: str = "sqrt") -> InspectorView:
+def view(
+    visit: Visit,
+    colouring: str = "roles",
+    layout: str = "paper",
+    scale: str = "sqrt",
+    shown: View = "whole",
+) -> InspectorView:
     """Draws the projection that the chat's answers are computed from.
 
     Args:
         colouring: of the overlay, "roles" or "retention".
         layout: of the heat map, "paper" (n x m) or "stored" (m x n).
         scale: of the heat map, "sqrt", "row" or "linear".
+        shown: what the overlay is of, "whole" or "tiles"; images without tiles have only the former.
     """
     if visit.chat is None:
         return InspectorView(None, "", None, EMPTY)
@@ -60,20 +75,37 @@ def view(visit: Visit, colouring: str = "roles", layout: str = "paper", scale: s
     except DecidedInDecoderError as error:
         return InspectorView(None, "", None, f'<p class="empty">{error}</p>')
     return InspectorView(
-        overlay=overlay(projection, visit.image, colouring),
-        legend=_roles_legend(projection) if colouring == "roles" else _retention_legend(),
+        overlay=overlay(projection, visit.image, colouring, shown),
+        legend=_roles_legend(projection, shown) if colouring == "roles" else _retention_legend(),
         figure=heatmap(projection, as_stored=layout == "stored", scale=scale),
         caption=f'<p class="fine">{caption(projection)}</p>',
+        tiled=len(projection.layout.grids) > 1,
     )
 
 
-def _roles_legend(projection: Projection) -> str:
-    counts = Counter(projection.roles())
+def _roles_legend(projection: Projection, shown: View) -> str:
+    """The patches of the view that is drawn by role; and below, what of P is not in the drawing."""
+    roles = np.array(projection.roles())
+    counts = Counter(roles[patches_of(projection.layout, shown)].tolist())
     items = "".join(
         f'<li class="{role}"><i aria-hidden="true"></i><b>{counts[role]}</b> {words}</li>'
         for role, words in _WORDS.items()
     )
-    return f'<ul class="legend">{items}</ul>'
+    return f'<ul class="legend">{items}</ul>{_not_drawn(projection, roles, shown)}'
+
+
+def _not_drawn(projection: Projection, roles: np.ndarray, shown: View) -> str:
+    """Which view is counted, where there are several, and the roles of the tokens that show no place."""
+    views, kinds, lines = view_patches(projection.layout), projection.layout.kinds, []
+    if len(views) > 1:
+        lines.append(f"Counted: the {len(views[shown])} patches of {_PLACES[shown]}.")
+    separators, summaries = np.isin(kinds, (ROW_SEPARATOR, PART_SEPARATOR)), kinds == CLASS
+    for name, tokens in (("Separators", separators), ("[CLS]", summaries)):
+        if tokens.any():
+            counts = Counter(roles[tokens].tolist())
+            told = ", ".join(f"{counts[role]} {role}" for role in _WORDS if counts[role])
+            lines.append(f"{name}, which show no place in the picture: {told}.")
+    return f'<p class="fine">{" ".join(lines)}</p>' if lines else ""
 
 
 def _retention_legend() -> str:

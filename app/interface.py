@@ -36,7 +36,7 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
         gr.HTML(MASTHEAD)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=3, min_width=320):
-                left = choices_pane()
+                left = choices_pane(shelf)
             with gr.Column(scale=5, min_width=320):
                 middle = chat_pane()
             with gr.Column(scale=4, min_width=320):
@@ -62,7 +62,8 @@ def _wire_choices(
     def attempt(change: Callable[..., None], key: str, values: tuple) -> tuple[Visit, str, list]:
         """Makes a change; returns the visit, what went wrong in it, and its projection as it is drawn now."""
         state, error = store.get(key), ""
-        arguments, drawing = values[:-3], values[-3:]
+        split = len(values) - len(right.inputs())
+        arguments, drawing = values[:split], values[split:]
         try:
             change(state, shelf, *arguments)
         except StudioError as problem:
@@ -93,8 +94,9 @@ def _wire_choices(
     for button in left.photographs:
         on(button.click, choices.photograph, button)
     on(left.model.input, choices.choose_model, left.model)
-    on(left.method.input, choices.retune, left.method, left.rate)
-    inputs = [visit, left.method, left.rate, *right.inputs()]
+    on(left.method.input, choices.retune, *left.tuning())
+    on(left.separators.input, choices.retune, *left.tuning())
+    inputs = [visit, *left.tuning(), *right.inputs()]
     _private(left.rate.input, rated, inputs, [left.notice, *right.outputs()], trigger_mode="always_last")
     left.rate.input(None, left.rate, None, js=FOLLOW_RATE, api_visibility="private")
 

@@ -1,23 +1,75 @@
-"""The models this process has loaded: each once, whoever asks first."""
+"""The models of this process: which the page offers, and those that are loaded, each once."""
 
+import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from compressor import get_method, list_methods, load_model
-from compressor.errors import StudioError
+from compressor import ModelCard, fit, get_method, list_methods, list_models, load_model
+from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model as the page lists it.
+
+    `sentence` says why it does not fit this machine, or what else there is to know of its files; `notice` is
+    what to know before judging its answers.
+    """
+
+    name: str
+    title: str
+    description: str
+    fits: bool
+    sentence: str
+    notice: str = ""
+
+
+def local_models(directories: str) -> dict[str, Path]:
+    """Checkpoints of this machine by the names of their directories.
+
+    Args:
+        directories: paths, separated as in PATH.
+    Raises:
+        InvalidOptionError: one is no directory, or its name is taken.
+    """
+    found: dict[str, Path] = {}
+    taken = {card.name for card in list_models()}
+    for text in filter(None, directories.split(os.pathsep)):
+        path = Path(text).resolve()
+        if not path.is_dir():
+            raise InvalidOptionError(f"STUDIO_MODELS names {text}, which is no directory; correct it.")
+        if path.name in taken:
+            raise InvalidOptionError(
+                f"There are two models called {path.name!r}; rename a directory of STUDIO_MODELS."
+            )
+        taken.add(path.name)
+        found[path.name] = path
+    return found
 
 
 class Shelf:
     """Loads models by name and keeps them; who wants one that is being loaded waits for it, others do not.
 
     Args:
-        load: from a name to a model.
+        load: from a catalog name or a directory to a model.
+        local: what is offered beside the catalog, by name.
     """
 
-    def __init__(self, load: Callable[[str], Any] = load_model) -> None:
+    def __init__(
+        self, load: Callable[[str | Path], Any] = load_model, local: Mapping[str, Path] | None = None
+    ) -> None:
         self._load = load
+        self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
+        self._sources |= local or {}
+        self.offers = [_offer(card) for card in list_models()]
+        self.offers += [
+            Offer(name, name, "A checkpoint on this machine.", True, "Its files are here.")
+            for name in local or {}
+        ]
         self._models: dict[str, Any] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
         self._loading: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -27,12 +79,18 @@ class Shelf:
         """The model of this name, loaded if need be.
 
         Raises:
-            ModelError: no such model, or it cannot be loaded here.
+            ModelError: it is not offered, or cannot be loaded here.
         """
+        if name not in self._sources:  # what a browser sends is never taken for a path
+            raise UnknownModelError(f"There is no model {name!r}; choose one of {', '.join(self._sources)}.")
         with self._loading[name]:
             if name not in self._models:
-                self._models[name] = self._load(name)
+                self._models[name] = self._load(self._sources[name])
             return self._models[name]
+
+    def offer(self, name: str) -> Offer:
+        """What the page says of the model of this name."""
+        return next(offer for offer in self.offers if offer.name == name)
 
     def methods(self, name: str) -> list[tuple[str, str]]:
         """(label, name) of every method for a model; the label says where a method is untrained for it."""
@@ -52,3 +110,9 @@ class Shelf:
             self.methods(name)
         except StudioError as error:  # whoever opens the page meets it again, and is told there
             print(f"The model {name} could not be loaded: {error}")
+
+
+def _offer(card: ModelCard) -> Offer:
+    found = fit(card)
+    title = f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title
+    return Offer(card.name, title, card.description, found.fits, found.sentence, card.notice)

@@ -8,7 +8,9 @@ from gradio.components import Component
 from app import choices, settings
 from app.chat import ChatView
 from app.figures.heatmap import SCALES
+from app.figures.views import VIEWS
 from app.inspector import InspectorView
+from app.loading import Shelf
 from app.picture import picture
 
 MASTHEAD = """<header id="masthead">
@@ -26,7 +28,7 @@ PRIVACY = (
 
 @dataclass(frozen=True)
 class ChoicesPane:
-    """The left column: picture, model, method, rate."""
+    """The left column: picture, model, method, rate, and what becomes of separators."""
 
     picture: gr.Image
     new_scene: gr.Button
@@ -36,11 +38,24 @@ class ChoicesPane:
     method: gr.Dropdown
     rate: gr.Slider
     rate_line: gr.HTML
+    separators: gr.Radio
     options: tuple[Component, ...]
+
+    def tuning(self) -> list[Component]:
+        """The arguments of `choices.retune` after visit and shelf, in its order."""
+        return [self.method, self.rate, self.separators]
 
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
-        return [self.picture, self.model, self.method, self.rate_line, self.rate, self.notice]
+        return [
+            self.picture,
+            self.model,
+            self.method,
+            self.rate_line,
+            self.rate,
+            self.separators,
+            self.notice,
+        ]
 
     @staticmethod
     def values(view: choices.ChoicesView) -> list:
@@ -51,6 +66,7 @@ class ChoicesPane:
             gr.update(choices=view.methods, value=view.method, info=view.about_method),
             view.rate_line,
             gr.update(interactive=view.rate_matters),
+            gr.update(value=view.separators, visible=view.separators_matter),
             view.notice,
         ]
 
@@ -97,6 +113,7 @@ class InspectorPane:
 
     overlay: gr.Image
     legend: gr.HTML
+    shown: gr.Radio
     colouring: gr.Radio
     heatmap: gr.Plot
     caption: gr.HTML
@@ -105,20 +122,20 @@ class InspectorPane:
 
     def inputs(self) -> list[Component]:
         """The arguments of `inspector.view` after the visit, in its order."""
-        return [self.colouring, self.layout, self.scale]
+        return [self.colouring, self.layout, self.scale, self.shown]
 
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
-        return [self.overlay, self.legend, self.heatmap, self.caption]
+        return [self.overlay, self.legend, self.heatmap, self.caption, self.shown]
 
     @staticmethod
     def values(view: InspectorView) -> list:
         """A view as values of the outputs."""
-        return [view.overlay, view.legend, view.figure, view.caption]
+        return [view.overlay, view.legend, view.figure, view.caption, gr.update(visible=view.tiled)]
 
 
-def choices_pane() -> ChoicesPane:
-    """Draws the left column."""
+def choices_pane(shelf: Shelf) -> ChoicesPane:
+    """Draws the left column for the models on the shelf."""
     _heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
     shown = picture(
         label="Picture",
@@ -137,15 +154,22 @@ def choices_pane() -> ChoicesPane:
         )
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
-        model = _dropdown("Model", choices.model_choices(), settings.FIRST_MODEL)
+        model = _dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
         method = _dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
         rate = gr.Slider(
             0, 99, settings.FIRST_RATE, step=1, label="Compression rate", buttons=[], elem_id="rate"
         )
         rate_line = gr.HTML(elem_id="rate-text")
+    separators = _radio(
+        "Separators", [("Compressed like patches", "compress"), ("Put back as they are", "reinsert")], False
+    )
+    with gr.Accordion("Which models fit this machine", open=False, elem_id="models-here"):
+        gr.HTML(choices.models_here(shelf))
     options = _generation_options()
     gr.HTML(PRIVACY)
-    return ChoicesPane(shown, new_scene, photographs, notice, model, method, rate, rate_line, options)
+    return ChoicesPane(
+        shown, new_scene, photographs, notice, model, method, rate, rate_line, separators, options
+    )
 
 
 def chat_pane() -> ChatPane:
@@ -202,6 +226,7 @@ def inspector_pane() -> InspectorPane:
         alt_text="The picture with its patches marked as kept, merged or pruned; the numbers are below",
     )
     legend = gr.HTML(elem_id="legend")
+    shown = _radio("View", [(label, name) for name, label in VIEWS.items()], False)
     colouring = _radio(
         "Colour patches by", [("Kept, merged, pruned", "roles"), ("Weight that arrives", "retention")]
     )
@@ -210,7 +235,7 @@ def inspector_pane() -> InspectorPane:
     caption = gr.HTML(elem_id="caption")
     layout = _radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
     scale = _radio("Shade", [(label, name) for name, label in SCALES.items()])
-    return InspectorPane(overlay, legend, colouring, heatmap, caption, layout, scale)
+    return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale)
 
 
 def _generation_options() -> tuple[Component, ...]:
@@ -235,9 +260,9 @@ def _dropdown(label: str, entries: list[tuple[str, str]], first: str) -> gr.Drop
     return gr.Dropdown(entries, value=first, label=label, filterable=False, elem_id=label.lower())
 
 
-def _radio(label: str, entries: list[tuple[str, str]]) -> gr.Radio:
-    name = label.split()[0].lower()
-    return gr.Radio(entries, value=entries[0][1], label=label, elem_id=name, elem_classes="compact")
+def _radio(label: str, entries: list[tuple[str, str]], visible: bool = True) -> gr.Radio:
+    name, first = label.split()[0].lower(), entries[0][1]
+    return gr.Radio(entries, value=first, label=label, elem_id=name, elem_classes="compact", visible=visible)
 
 
 def _heading(title: str, text: str) -> None:

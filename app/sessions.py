@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from app import settings
 from compressor import ChatSession
 from compressor.data.scenes import Scene
 from compressor.errors import VisitError
+from compressor.geometry import PART_SEPARATOR, ROW_SEPARATOR
 
 
 @dataclass
@@ -25,7 +27,8 @@ class Visit:
     """One visitor: the picture, the chat about it, and what was chosen.
 
     `scene` is set when the picture was generated, so that true answers are known. `settings_of_turns` says
-    for each turn of the chat under which method, rate and m it was answered. `busy` is held while the chat
+    for each turn of the chat under which method, rate and m it was answered. `separators` is the option of
+    `get_method`. `busy` is held while the chat
     changes.
     """
 
@@ -35,8 +38,23 @@ class Visit:
     model: str = settings.FIRST_MODEL
     method: str = settings.FIRST_METHOD
     rate: float = settings.FIRST_RATE / 100
+    separators: str = "compress"
     settings_of_turns: list[tuple[Any, str]] = field(default_factory=list)
     busy: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def has_separators(self) -> bool:
+        """Whether some of the picture's tokens only end a row or part two views."""
+        if self.chat is None:
+            return False
+        return bool(np.isin(self.chat.tokens.layout.kinds, (ROW_SEPARATOR, PART_SEPARATOR)).any())
+
+    @property
+    def reinserts_separators(self) -> bool:
+        """Whether the method compresses patches alone and separators come back as they are."""
+        if self.separators == "compress" or not self.has_separators:
+            return False
+        return self.chat.method.stage == "embedding" and self.chat.method.name != "none"
 
     @contextmanager
     def interrupting(self, timeout_s: float = 30.0) -> Iterator[None]:

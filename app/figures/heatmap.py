@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from compressor import Projection
-from compressor.geometry import CLASS
+from app.figures.views import view_patches
+from compressor import Projection, TokenLayout
+from compressor.geometry import CLASS, PART_SEPARATOR, ROW_SEPARATOR
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -27,6 +28,7 @@ SCALES: dict[Scale, str] = {
 }
 # One direction from white to the dark end of cividis: the more weight the darker, also in print and in grey.
 COLOURS = [[0.0, "#ffffff"], [0.25, "#c3ccd9"], [0.5, "#7f91ad"], [0.75, "#3c557e"], [1.0, "#00224e"]]
+_BORDER = "#d55e00"  # between the grids of an image in tiles
 _TICK = "#7b8494"  # readable on the light and on the dark page; style sheets may sharpen it
 
 
@@ -115,8 +117,18 @@ def heatmap(
         font={"family": "system-ui, sans-serif", "size": 12, "color": _TICK},
         xaxis=_axis(f"{x_title} (0 to {columns - 1})", [-0.5, columns - 0.5]),
         yaxis=_axis(f"{y_title} (0 to {rows - 1})", [rows - 0.5, -0.5]),
+        shapes=_borders(projection.layout, "x" if as_stored else "y"),
     )
     return figure
+
+
+def _borders(layout: TokenLayout, axis: Literal["x", "y"]) -> list[dict]:
+    """Dashed lines across P where the second and each further grid of image tokens begins."""
+    across = "y" if axis == "x" else "x"
+    line = {"type": "line", "line": {"color": _BORDER, "width": 1, "dash": "dash"}}
+    whole = {f"{across}ref": "paper", f"{across}0": 0, f"{across}1": 1}
+    places = [grid.start - 0.5 for grid in layout.grids[1:]]
+    return [{**line, **whole, f"{axis}0": place, f"{axis}1": place} for place in places]
 
 
 def _axis(title: str, span: list[float]) -> dict:
@@ -159,6 +171,24 @@ def caption(projection: Projection) -> str:
     elif len(summaries):
         places = ", ".join(map(str, summaries))
         text += f" Image tokens {places} are the encoder's [CLS] of each view, which show no patch."
+    text += _parts(projection.layout)
     if rows * columns > 1:
         text += f" Each cell is the largest of {rows} × {columns} entries."
+    return text
+
+
+def _parts(layout: TokenLayout) -> str:
+    """Where the views of an image in tiles lie among the tokens, and how many separators there are."""
+    text = ""
+    if len(layout.grids) > 1:
+        views = view_patches(layout)
+        whole, tiles = (f"{views[view].min()} to {views[view].max()}" for view in ("whole", "tiles"))
+        text += (
+            f" Image tokens {whole} show the whole image, {tiles} its tiles; a dashed line begins each grid."
+        )
+    rows, between = (int((layout.kinds == kind).sum()) for kind in (ROW_SEPARATOR, PART_SEPARATOR))
+    if rows:
+        text += f" {rows} tokens are separators that end a row of patches."
+    if between:
+        text += f" {between} part{'s' if between == 1 else ''} the whole image from its tiles."
     return text

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from app.figures.views import View, patches_of
 from compressor import Projection
 
 Colouring = Literal["roles", "retention"]
@@ -16,8 +17,10 @@ _PRUNED_LIGHT = 0.30  # what black leaves of a pruned patch
 _UNSEEN = np.array([200.0, 200.0, 200.0], np.float32)
 
 
-def overlay(projection: Projection, image: Image.Image, colouring: Colouring = "roles") -> Image.Image:
-    """Draws what became of every patch onto the image.
+def overlay(
+    projection: Projection, image: Image.Image, colouring: Colouring = "roles", view: View = "whole"
+) -> Image.Image:
+    """Draws what became of every patch of a view onto the image.
 
     With "roles", a kept patch shows untouched in a blue frame, a merged one under an orange hatch, the darker
     the less of it arrives, a pruned one grey and dark. With "retention", a patch is the brighter the more of
@@ -27,6 +30,7 @@ def overlay(projection: Projection, image: Image.Image, colouring: Colouring = "
         projection: P (m, n) with its layout.
         image: the image (W x H) that the layout's rectangles refer to.
         colouring: "roles" or "retention".
+        view: whose patches; those of the other view cover the same places.
     """
     picture = _enlarged(image)
     pixels = np.asarray(picture, dtype=np.float32)
@@ -35,7 +39,8 @@ def overlay(projection: Projection, image: Image.Image, colouring: Colouring = "
     dark = np.repeat(grey[..., None] * _PRUNED_LIGHT, 3, axis=2)
     out = 0.25 * pixels + 0.75 * _UNSEEN
     paint = _paint_roles if colouring == "roles" else _paint_retention
-    shown = ~np.isnan(projection.layout.boxes[:, 0])  # padding and separators show nothing of the image
+    shown = patches_of(projection.layout, view)
+    shown = shown[~np.isnan(projection.layout.boxes[shown, 0])]  # padding shows nothing of the image
     boxes = np.rint(projection.layout.boxes[shown] * scale).astype(int)  # left, top, right, bottom
     paint(projection, shown, boxes, pixels, dark, out)
     return Image.fromarray(np.clip(out, 0, 255).astype(np.uint8))
@@ -65,7 +70,8 @@ def _paint_roles(projection: Projection, shown, boxes, pixels, dark, out) -> Non
             _frame(out, left, top, right, bottom)
 
 
-def _frame(out: np.ndarray, left: int, top: int, right: int, bottom: int, width: int = 3) -> None:
+def _frame(out: np.ndarray, left: int, top: int, right: int, bottom: int) -> None:
+    width = min(3, max(1, min(right - left, bottom - top) // 7))  # hundreds of tiny patches stay visible
     out[top : top + width, left:right] = FRAME
     out[bottom - width : bottom, left:right] = FRAME
     out[top:bottom, left : left + width] = FRAME

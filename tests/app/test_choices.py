@@ -1,5 +1,6 @@
 """The left column: pictures, models, methods, rates, and that whatever fails leaves everything as it was."""
 
+import os
 import threading
 
 import numpy as np
@@ -7,11 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
-from app import chat, choices, settings
-from app.loading import Shelf
+from app import chat, choices, loading, settings
+from app.loading import Shelf, local_models
 from app.sessions import Visit
-from compressor import list_methods, list_models, token_budget
-from compressor.errors import ImageError, ModelUnavailableError, StudioError
+from compressor import Fit, list_methods, list_models, token_budget
+from compressor.errors import (
+    ImageError,
+    InvalidOptionError,
+    ModelUnavailableError,
+    StudioError,
+    UnknownModelError,
+)
+from compressor.geometry import ROW_SEPARATOR
 
 
 def snapshot(visit: Visit) -> tuple:
@@ -124,7 +132,8 @@ def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, 
             return model
         raise ModelUnavailableError("It needs 14 GB.")
 
-    assert [name for _, name in choices.model_choices()] == [card.name for card in list_models()]
+    names = [name for _, name in choices.model_choices(Shelf(load))]
+    assert names == [card.name for card in list_models()]
     before = snapshot(visit)
     with pytest.raises(ModelUnavailableError, match="14 GB"):
         choices.choose_model(visit, Shelf(load), "llava-1.5-7b")
@@ -187,3 +196,86 @@ def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
 
 def test_pictures_keep_their_pixels(visit, shelf):
     assert np.array_equal(visit.chat.image, visit.scene.image)
+
+
+def test_local_checkpoints_are_offered_by_the_name_of_their_directory(checkpoint, next_checkpoint):
+    found = local_models(os.pathsep.join([str(checkpoint), str(next_checkpoint), ""]))
+    assert found == {checkpoint.name: checkpoint, next_checkpoint.name: next_checkpoint}
+    loads = []
+    shelf = Shelf(loads.append, found)
+    assert [name for _, name in choices.model_choices(shelf)][-2:] == [checkpoint.name, next_checkpoint.name]
+    assert str(checkpoint) not in str(shelf.offers)
+    shelf.get(checkpoint.name)
+    shelf.get("llava-1.5-7b")
+    assert loads == [checkpoint, "llava-1.5-7b"]
+
+
+@pytest.mark.parametrize(("names", "reason"), [(["nowhere"], "no directory"), (["a/m", "b/m"], "two models")])
+def test_wrong_local_checkpoints_are_one_sentence(tmp_path, names, reason):
+    for name in ("a/m", "b/m"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(InvalidOptionError, match=reason):
+        local_models(os.pathsep.join(str(tmp_path / name) for name in names))
+
+
+def test_a_local_checkpoint_cannot_take_a_catalog_name(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    with pytest.raises(InvalidOptionError, match="'tiny'"):
+        local_models(str(tmp_path / "tiny"))
+
+
+def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint):
+    loads = []
+    for name in (str(checkpoint), "llava-hf/llava-1.5-7b-hf", "../tiny"):
+        with pytest.raises(UnknownModelError):
+            choices.choose_model(visit, Shelf(loads.append), name)
+    assert loads == []
+
+
+def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
+    def fit(card):
+        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else "")
+
+    monkeypatch.setattr(loading, "fit", fit)
+    shelf = Shelf()
+    text, labels = choices.models_here(shelf), [label for label, _ in choices.model_choices(shelf)]
+    large = sum(card.memory_gb > 20 for card in list_models())
+    assert text.count("It needs 27 GB &amp; more.") == large > 0
+    assert text.count(": fits.") == len(list_models()) - large and text.count(": does not fit.") == large
+    assert sum("does not fit here" in label for label in labels) == large
+
+
+@pytest.fixture
+def tiled(next_model, image):
+    """A visitor with a model that cuts the picture into tiles, and its shelf."""
+    visit, shelf = Visit(method="divprune", rate=0.5), Shelf(lambda name: next_model)
+    choices._start(visit, shelf, image, None, "llava-next-7b")
+    return visit, shelf
+
+
+def test_separators_can_be_put_back(tiled):
+    visit, shelf = tiled
+    separators = visit.chat.tokens.layout.kinds == ROW_SEPARATOR
+    choices.retune(visit, shelf, "divprune", 50, "reinsert")
+    view = choices.view(visit, shelf)
+    assert view.separators_matter and view.separators == "reinsert"
+    assert (visit.chat.projection.retention()[separators] == 1).all()
+    assert visit.chat.projection.m == token_budget(len(separators), 0.5)
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    assert visit.settings_of_turns[0][1].endswith("separators put back")
+
+
+@pytest.mark.parametrize("method", ["none", "tome", "visionzip", "fastv"])
+def test_the_choice_of_separators_waits_for_a_method_that_has_it(tiled, method):
+    visit, shelf = tiled
+    choices.retune(visit, shelf, method, 50, "reinsert")
+    assert not choices.view(visit, shelf).separators_matter and visit.chat.method.name == method
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    assert "put back" not in visit.settings_of_turns[0][1]
+    choices.retune(visit, shelf, "spatial", 50, "reinsert")
+    assert choices.view(visit, shelf).separators_matter
+
+
+def test_a_model_without_separators_offers_no_choice(visit, shelf):
+    choices.retune(visit, shelf, "sample", 50, "reinsert")
+    assert not choices.view(visit, shelf).separators_matter and visit.chat.projection.m == 8

@@ -7,6 +7,7 @@ import pytest
 
 from app import chat, choices, inspector
 from app.sessions import Visit
+from compressor import ChatSession
 
 
 def test_without_a_picture_there_is_a_next_step():
@@ -17,7 +18,7 @@ def test_without_a_picture_there_is_a_next_step():
 def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        inspector, "overlay", lambda projection, image, colouring: drawn.append((projection, image))
+        inspector, "overlay", lambda projection, image, *drawing: drawn.append((projection, image))
     )
     monkeypatch.setattr(
         inspector, "heatmap", lambda projection, **options: drawn.append((projection, options))
@@ -70,3 +71,39 @@ def test_the_switches_change_the_drawing(visit):
     assert not np.array_equal(first.overlay, inspector.view(visit, "retention").overlay)
     assert first.figure.data[0].z.shape == inspector.view(visit, layout="stored").figure.data[0].z.shape[::-1]
     assert not np.array_equal(first.figure.data[0].z, inspector.view(visit, scale="linear").figure.data[0].z)
+
+
+def counts(legend: str) -> list[int]:
+    return [int(count) for count in re.findall(r"<b>(\d+)</b>", legend)]
+
+
+@pytest.fixture(params=["next_model", "xcomposer"])
+def tiled(request, image):
+    """A visitor with a model that cuts the picture into tiles."""
+    model = request.getfixturevalue(request.param)
+    image = image.resize((320, 240))
+    return Visit(image=image, chat=ChatSession(model, image, "sample", 0.9))
+
+
+@pytest.mark.parametrize("method", ["sample", "visionzip", "fastv"])
+def test_the_legend_counts_the_view_that_is_drawn(tiled, method):
+    tiled.chat.configure(method)
+    list(tiled.chat.ask("is it red", max_new_tokens=1))
+    projection = tiled.chat.projection
+    whole, *tiles = projection.layout.grids
+    drawn = {view: inspector.view(tiled, shown=view) for view in ("whole", "tiles")}
+    sizes = {"whole": whole.rows * whole.columns, "tiles": sum(grid.rows * grid.columns for grid in tiles)}
+    for view, size in sizes.items():
+        assert drawn[view].tiled and sum(counts(drawn[view].legend)) == size
+        assert f"Counted: the {size} patches" in drawn[view].legend
+    others = projection.n - sum(sizes.values())
+    told = drawn["whole"].legend.rsplit("which show no place", 1)
+    assert len(told) == 2 or not others
+    assert sum(map(int, re.findall(r"(\d+) (?:kept|merged|pruned)", told[-1]))) == others
+    assert not np.array_equal(drawn["whole"].overlay, drawn["tiles"].overlay)
+
+
+def test_a_model_without_tiles_has_one_view(visit):
+    whole, tiles = (inspector.view(visit, shown=view) for view in ("whole", "tiles"))
+    assert not whole.tiled and np.array_equal(whole.overlay, tiles.overlay) and whole.legend == tiles.legend
+    assert "Counted" not in whole.legend

@@ -44,7 +44,7 @@ def handler(demo: gr.Blocks, target: str, event: str):
     return found[0]
 
 
-DRAWING = ("roles", "paper", "sqrt")
+DRAWING = ("roles", "paper", "sqrt", "whole")
 OPTIONS = (4, 0, 0)
 
 
@@ -69,7 +69,7 @@ def test_a_walk_through_the_handlers(demo, store, tmp_path):
     *_, last = handler(demo, "ask", "click").fn(key, "how many cats are there", *OPTIONS)
     assert len(last) == len(handler(demo, "ask", "click").outputs) and len(store.get(key).chat.turns) == 1
     *_, last = handler(demo, "regenerate", "click").fn(key, *OPTIONS)
-    handler(demo, "rate", "input").fn(key, "sample", 50, *DRAWING)
+    handler(demo, "rate", "input").fn(key, "sample", 50, "compress", *DRAWING)
     assert store.get(key).chat.projection.m == 8
     handler(demo, "stop", "click").fn(key)
     handler(demo, "undo", "click").fn(key)

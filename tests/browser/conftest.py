@@ -93,8 +93,8 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory):
-    """The app on a free port; must be up within 15 seconds on an idle machine."""
+def app(tmp_path_factory, checkpoint, next_checkpoint, xcomposer_checkpoint):
+    """The app on a free port, with a local checkpoint of every family; up within 15 s on an idle machine."""
     folder = tmp_path_factory.mktemp("app")
     (folder / "guard-module").mkdir()
     (folder / "guard-module" / "sitecustomize.py").write_text(GUARD)
@@ -104,6 +104,7 @@ def app(tmp_path_factory):
         "GRADIO_TEMP_DIR": str(folder / "uploads"),
         "PYTHONPATH": str(folder / "guard-module"),
         "GUARD_LOG": str(folder / "guard"),
+        "STUDIO_MODELS": os.pathsep.join(map(str, (checkpoint, next_checkpoint, xcomposer_checkpoint))),
     }
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(

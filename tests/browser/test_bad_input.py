@@ -118,14 +118,27 @@ def test_bad_questions_leave_the_chat(page: Page):
     expect(notice).to_be_hidden()
 
 
-def test_a_model_that_is_not_here_explains_itself(page: Page):
-    before = page.locator("#model input").input_value()
-    page.locator("#model input").click()
-    page.get_by_role("option", name="LLaVA-NeXT 7B").click()
-    expect(page.locator("#picture-notice [role=alert]")).to_contain_text("LLaVA-NeXT")
-    expect(page.locator("#model input")).to_have_value(before)
+@pytest.mark.parametrize("title", ["LLaVA-1.5 7B", "LLaVA-NeXT 7B", "InternLM-XComposer-2.5 7B"])
+def test_a_model_that_is_not_here_explains_itself(page: Page, title: str):
     ask(page, "how many objects are there?")
     expect(page.locator("#cost tbody tr")).to_have_count(1)
+    before, picture = page.locator("#model input").input_value(), shown(page, "#picture")
+    page.locator("#model input").click()
+    page.get_by_role("option", name=title).click()
+    expect(page.locator("#picture-notice [role=alert]")).to_contain_text(title, timeout=10_000)
+    expect(page.locator("#model input")).to_have_value(before)
+    assert shown(page, "#picture") == picture
+    expect(page.locator("#chat .user .say")).to_have_count(1)
+    ask(page, "is there a cat?")
+    expect(page.locator("#cost tbody tr")).to_have_count(2)
+
+
+def test_the_page_says_which_models_fit_this_machine(page: Page):
+    page.locator("#models-here button").first.click()
+    entries = page.locator("#models-here li")
+    expect(entries.first).to_contain_text("fits.")
+    for title in ("LLaVA-1.5 13B", "random-llava-next", "random-xcomposer"):
+        expect(entries.filter(has_text=title).first).to_be_visible()
 
 
 def test_without_a_picture_the_page_says_what_to_do(page: Page):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.figures.heatmap import MAX_CELLS, SCALES, caption, cells, heatmap, pool_blocks
 from compressor import Projection
-from compressor.geometry import PATCH, TokenLayout, join_layouts, llava_layout
+from compressor.geometry import PATCH, TokenLayout, join_layouts, llava_layout, xcomposer_layout
 
 
 def projection(m: int, n: int, seed: int = 0) -> Projection:
@@ -137,3 +137,20 @@ def test_the_caption_tells_size_mixing_and_pooling():
 def test_the_caption_names_every_class_token(views, text):
     layout = join_layouts([llava_layout((64, 64), image_size=28).with_cls()] * views)
     assert text in caption(Projection.identity(layout)) and len(layout) == 5 * views
+
+
+def test_views_and_separators_are_marked():
+    layout = xcomposer_layout((80, 60), image_size=56)  # 2 x 2 tokens a tile, each row with its separator
+    p = Projection.identity(layout)
+    start = layout.grids[1].start
+    assert [(line.y0, line.y1) for line in heatmap(p).layout.shapes] == [(start - 0.5, start - 0.5)]
+    assert [line.x0 for line in heatmap(p, as_stored=True).layout.shapes] == [start - 0.5]
+    told = caption(p)
+    assert f"Image tokens 0 to 4 show the whole image, {start} to {len(layout) - 2} its tiles" in told
+    rows = sum(grid.rows for grid in layout.grids)
+    assert f"{rows} tokens are separators that end a row" in told and "1 parts the whole image" in told
+
+
+def test_one_grid_without_separators_is_not_marked():
+    p = Projection.identity(llava_layout((64, 64), image_size=28))
+    assert not heatmap(p).layout.shapes and "separators" not in caption(p) and "tiles" not in caption(p)

@@ -115,6 +115,37 @@ def test_newlines_are_no_part_of_the_picture():
     assert drawn.std(axis=2).max() == 0 and drawn.max() < 50  # every patch is pruned
 
 
+def keeping(layout: TokenLayout, token: int) -> Projection:
+    weights = torch.zeros(1, len(layout))
+    weights[0, token] = 1.0
+    return Projection(weights, layout)
+
+
+@pytest.mark.parametrize("colouring", ["roles", "retention"])
+def test_each_view_shows_its_own_patches_alone(colouring):
+    size = (168, 168)
+    layout = llava_next_layout(size, [(84, 168), (168, 168)], image_size=84)
+    whole, tiles = (grid.indices() for grid in layout.grids)
+    green, pitch = (40, 160, 90), SIDE / tiles.shape[1]
+    one = keeping(layout, int(tiles[3, 8]))
+    assert np.asarray(overlay(one, picture(size), colouring, "whole")).std(axis=2).max() == 0  # nothing kept
+    drawn = np.asarray(overlay(one, picture(size), colouring, "tiles"))
+    lit = np.argwhere((drawn == green).all(axis=2))
+    frame = 3 if colouring == "roles" else 0
+    assert lit.min(axis=0) == pytest.approx((3 * pitch + frame, 8 * pitch + frame), abs=1)
+    assert lit.max(axis=0) == pytest.approx((4 * pitch - frame - 1, 9 * pitch - frame - 1), abs=1)
+    of_whole = keeping(layout, int(whole[0, 0]))
+    assert np.asarray(overlay(of_whole, picture(size), colouring, "tiles")).std(axis=2).max() == 0
+
+
+@pytest.mark.parametrize("columns", [48, 120])
+def test_the_frames_of_many_patches_leave_most_of_the_picture(columns):
+    grid = llava_layout(SIZE, image_size=columns * 14)
+    drawn = np.asarray(overlay(Projection.identity(grid), picture()))
+    inside = (drawn == (40, 160, 90)).all(axis=2).mean()
+    assert 0.4 < inside < 0.8
+
+
 @pytest.mark.parametrize("method", [info.name for info in list_methods()])
 def test_what_a_model_with_tiles_reads_is_drawn(next_model, image, method):
     session = ChatSession(next_model, image, method=method, rate=0.8)

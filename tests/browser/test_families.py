@@ -1,0 +1,89 @@
+"""A checkpoint of each family, offered by its directory, chats in the page, and its tiles are drawn right."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from app.figures.overlay import overlay
+from compressor import ChatSession, load_model
+from tests.browser.looking import shown, until
+
+COLOURS = ((200, 40, 40), (40, 160, 60), (50, 80, 210), (230, 200, 40))  # of the quarters
+SIZE = (336, 224)
+
+
+def quarters() -> Image.Image:
+    """A picture whose quarters differ in colour."""
+    image = Image.new("RGB", SIZE)
+    width, height = SIZE[0] // 2, SIZE[1] // 2
+    for index, colour in enumerate(COLOURS):
+        image.paste(colour, (index % 2 * width, index // 2 * height, *_corner(index, width, height)))
+    return image
+
+
+def _corner(index: int, width: int, height: int) -> tuple[int, int]:
+    return (index % 2 + 1) * width, (index // 2 + 1) * height
+
+
+def choose(page: Page, box: str, entry: str) -> None:
+    page.locator(f"#{box} input").click()
+    page.get_by_role("option", name=re.compile(f"^{re.escape(entry)}( \\(untrained\\))?$")).click()
+
+
+def open_quarters(page: Page, model: str) -> None:
+    """Chooses the model and uploads the picture, with a method that does not depend on weights."""
+    choose(page, "method", "Sample")
+    choose(page, "model", model)
+    expect(page.locator("#model")).to_contain_text("A checkpoint on this machine")
+    before, buffer = shown(page, "#overlay"), io.BytesIO()
+    quarters().save(buffer, "PNG")
+    page.locator("#picture input[type=file]").set_input_files(
+        {"name": "quarters.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+    )
+    until(page, lambda: shown(page, "#overlay") != before)
+
+
+def drawn(page: Page) -> np.ndarray:
+    """The overlay as the page holds it."""
+    source = page.locator("#overlay img").first.get_attribute("src")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.split(",", 1)[1]))), dtype=float)
+
+
+def ask(page: Page, question: str) -> None:
+    turns = page.locator("#cost tbody tr").count()
+    page.locator("#question textarea").fill(question)
+    page.locator("#ask").click()
+    expect(page.locator("#cost tbody tr")).to_have_count(turns + 1)
+
+
+@pytest.fixture(params=["checkpoint", "next_checkpoint", "xcomposer_checkpoint"])
+def directory(request):
+    """Of a saved checkpoint of each family."""
+    return request.getfixturevalue(request.param)
+
+
+def test_a_local_checkpoint_of_each_family_chats(page: Page, directory):
+    open_quarters(page, directory.name)
+    ask(page, "How many cats are there?")
+    ask(page, "What color is the dog?")
+    session = ChatSession(load_model(directory, device="cpu"), quarters(), method="sample", rate=0.9)
+    m, n = session.projection.m, session.projection.n
+    expect(page.locator("#caption")).to_contain_text(f"P is {m} × {n}")
+    expect(page.locator("#cost tbody tr").last.locator("td").first).to_have_text(str(m))
+    grids = session.projection.layout.grids
+    assert page.evaluate("() => (document.querySelector('.js-plotly-plot').layout.shapes || []).length") == (
+        len(grids) - 1
+    )
+    views = {"whole": "Whole image", "tiles": "Tiles"} if len(grids) > 1 else {}
+    expect(page.locator("#view")).to_have_count(1 if views else 0)
+    for view, label in views.items():
+        page.locator("#view").get_by_text(label, exact=True).click()
+        count = sum(grid.rows * grid.columns for grid in (grids[:1] if view == "whole" else grids[1:]))
+        expect(page.locator("#legend")).to_contain_text(f"Counted: the {count} patches")
+        expected = np.asarray(overlay(session.projection, quarters(), "roles", view), dtype=float)
+        until(page, lambda expected=expected: np.abs(drawn(page) - expected).mean() < 3)  # but for JPEG
