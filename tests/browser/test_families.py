@@ -38,8 +38,11 @@ def choose(page: Page, box: str, entry: str) -> None:
 def open_quarters(page: Page, model: str) -> None:
     """Chooses the model and uploads the picture, with a method that does not depend on weights."""
     choose(page, "method", "Sample")
+    expect(page.locator("#method")).to_contain_text("every k-th token")
     choose(page, "model", model)
     expect(page.locator("#model")).to_contain_text("A checkpoint on this machine")
+    expect(page.locator("#caption")).not_to_contain_text("× 256")  # of the bundled model
+    page.wait_for_timeout(500)  # a picture that is chosen while another is being put in its place is lost
     before, buffer = shown(page, "#overlay"), io.BytesIO()
     quarters().save(buffer, "PNG")
     page.locator("#picture input[type=file]").set_input_files(
