@@ -58,6 +58,12 @@ def notice(kind: str, text: str) -> str:
     return f'<p class="notice {kind}" role="{role}"><b>{word}:</b> {plain(text)}</p>'
 
 
+def progress_notice(share: float, sentence: str) -> str:
+    """A line that says how far something is: the share that is done, in [0, 1], as a bar."""
+    bar = f'<progress max="1" value="{share:.3f}" aria-label="{html.escape(sentence)}"></progress>'
+    return f'<p class="notice info">{plain(sentence)}{bar}</p>'
+
+
 def ask(visit: Visit, question: str, **options: float) -> Iterator[ChatView]:
     """Streams the answer to `question`; what cannot be asked gives one view with the reason.
 

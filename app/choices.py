@@ -4,12 +4,13 @@ Plain functions that change a `Visit`. Whatever fails leaves the visit as it was
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
 
 from app import settings
-from app.chat import notice, plain
+from app.chat import notice, plain, progress_notice
 from app.loading import Shelf
 from app.sessions import Visit
 from app.uploads import clean_image, take_upload
@@ -59,13 +60,33 @@ def remove_picture(visit: Visit, shelf: Shelf) -> None:
         visit.settings_of_turns.clear()
 
 
+def await_model(visit: Visit, shelf: Shelf, name: str) -> Iterator[str]:
+    """Loads a model and says how far that is; the chat with the present one goes on meanwhile.
+
+    It ends early where the visitor chooses another one. `choose_model` follows.
+    """
+    visit.wanted = name
+    for progress in shelf.loading(name):
+        if visit.wanted != name:
+            return
+        yield progress_notice(*progress)
+
+
 def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
-    """Starts a chat about the same picture with another model."""
-    if visit.image is None:
-        shelf.get(name)
-        visit.model = name
-    else:
-        _start(visit, shelf, visit.image, visit.scene, name)
+    """Starts a chat about the same picture with a model that `await_model` has loaded.
+
+    Nothing happens where another one has been chosen since, or this one is in use.
+    """
+    if visit.wanted != name:
+        return
+    try:
+        if visit.image is None:
+            shelf.get(name)
+            visit.model = name
+        elif name != visit.model:
+            _start(visit, shelf, visit.image, visit.scene, name)
+    finally:
+        visit.wanted = None
 
 
 def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
@@ -99,12 +120,12 @@ def _chooses(method: str) -> bool:
 def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
     """The left column as it stands, with `error` in place of the usual notice if there is one."""
     method = next(info for info in list_methods() if info.name == visit.method)
-    model = shelf.offer(visit.model)
+    model = shelf.offer(visit.wanted or visit.model)
     is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
     return ChoicesView(
         picture=visit.image,
         notice=notice("error", error) or notice("info", model.notice if is_photograph else ""),
-        model=visit.model,
+        model=model.name,
         about_model=model.description,
         methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
         method=visit.method,
@@ -148,8 +169,7 @@ def _compress(chat: ChatSession, shelf: Shelf) -> None:
 def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
     """(label, name) of every model on offer."""
     return [
-        (offer.title if offer.fits else f"{offer.title} (does not fit here)", offer.name)
-        for offer in shelf.offers
+        (offer.title if offer.fits else f"{offer.title} (not here)", offer.name) for offer in shelf.offers
     ]
 
 

@@ -2,11 +2,12 @@
 
 import os
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from compressor import ModelCard, fit, get_method, list_methods, list_models, load_model
 from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
@@ -26,6 +27,13 @@ class Offer:
     fits: bool
     sentence: str
     notice: str = ""
+
+
+class Progress(NamedTuple):
+    """How far the loading of a model is: the share that is done, in [0, 1], and a sentence."""
+
+    share: float
+    sentence: str
 
 
 def local_models(directories: str) -> dict[str, Path]:
@@ -52,15 +60,15 @@ def local_models(directories: str) -> dict[str, Path]:
 
 
 class Shelf:
-    """Loads models by name and keeps them; who wants one that is being loaded waits for it, others do not.
+    """Loads models by name, each once and in a thread of its own, and keeps them.
 
     Args:
-        load: from a catalog name or a directory to a model.
+        load: from a catalog name or a directory to a model, telling `progress` (see `load_model`).
         local: what is offered beside the catalog, by name.
     """
 
     def __init__(
-        self, load: Callable[[str | Path], Any] = load_model, local: Mapping[str, Path] | None = None
+        self, load: Callable[..., Any] = load_model, local: Mapping[str, Path] | None = None
     ) -> None:
         self._load = load
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
@@ -70,23 +78,56 @@ class Shelf:
             Offer(name, name, "A checkpoint on this machine.", True, "Its files are here.")
             for name in local or {}
         ]
-        self._models: dict[str, Any] = {}
+        self._models: dict[str, Future[Any]] = {}
+        self._told: dict[str, Progress] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
-        self._loading: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()  # of the two dictionaries of what is loaded
         self.computing = threading.Lock()  # pictures are encoded and compressed one at a time
 
     def get(self, name: str) -> Any:
-        """The model of this name, loaded if need be.
+        """The model of this name, loaded if need be; who wants one that is being loaded waits for it.
 
         Raises:
-            ModelError: it is not offered, or cannot be loaded here.
+            ModelError: it is not offered, or cannot be loaded here; the next time is a new attempt.
         """
+        loading = self._begin(name)
+        failed = loading.exception() is not None  # waits for the end
+        with self._lock:
+            if failed and self._models.get(name) is loading:
+                del self._models[name]
+        return loading.result()
+
+    def loading(self, name: str, every_s: float = 0.25) -> Iterator[Progress]:
+        """Loads the model of this name if need be, and says time and again how far that is, to its end.
+
+        The end may be an error, which `get` raises.
+
+        Raises:
+            UnknownModelError: it is not offered.
+        """
+        loading = self._begin(name)
+        while wait_for([loading], every_s).not_done:
+            yield self._told[name]
+
+    def _begin(self, name: str) -> Future[Any]:
+        """A future model: loaded, or being loaded by a thread that whoever leaves does not take along."""
         if name not in self._sources:  # what a browser sends is never taken for a path
             raise UnknownModelError(f"There is no model {name!r}; choose one of {', '.join(self._sources)}.")
-        with self._loading[name]:
+        with self._lock:
             if name not in self._models:
-                self._models[name] = self._load(self._sources[name])
+                self._models[name] = Future()
+                self._told[name] = Progress(0.0, f"Loading {self.offer(name).title}")
+                threading.Thread(target=self._fill, args=(name, self._models[name]), daemon=True).start()
             return self._models[name]
+
+    def _fill(self, name: str, loading: Future[Any]) -> None:
+        def tell(share: float, sentence: str) -> None:
+            self._told[name] = Progress(share, sentence)
+
+        try:
+            loading.set_result(self._load(self._sources[name], progress=tell))
+        except Exception as error:  # whatever it is, it belongs to those who wait
+            loading.set_exception(error)
 
     def offer(self, name: str) -> Offer:
         """What the page says of the model of this name."""

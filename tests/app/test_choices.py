@@ -26,6 +26,11 @@ def snapshot(visit: Visit) -> tuple:
     return visit.image, visit.scene, visit.chat, visit.model, visit.method, visit.rate, len(visit.chat.turns)
 
 
+def choose_model(visit, shelf, name):
+    list(choices.await_model(visit, shelf, name))
+    choices.choose_model(visit, shelf, name)
+
+
 def test_new_scenes_are_held_out_and_differ(visit, shelf):
     first = visit.scene
     choices.new_scene(visit, shelf)
@@ -68,7 +73,7 @@ def test_removing_the_picture_ends_the_chat(visit, shelf):
     view = choices.view(visit, shelf)
     assert view.picture is None and view.rate_line == "" and visit.chat is None
     choices.retune(visit, shelf, "sample", 50)  # the settings can still be chosen
-    choices.choose_model(visit, shelf, "tiny")
+    choose_model(visit, shelf, "tiny")
     choices.new_scene(visit, shelf)
     assert visit.chat.projection.m == 8
 
@@ -127,7 +132,7 @@ def test_the_slider_is_told_every_budget(visit, shelf):
 
 
 def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, model):
-    def load(name):
+    def load(name, progress):
         if name == "tiny":
             return model
         raise ModelUnavailableError("It needs 14 GB.")
@@ -136,7 +141,7 @@ def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, 
     assert names == [card.name for card in list_models()]
     before = snapshot(visit)
     with pytest.raises(ModelUnavailableError, match="14 GB"):
-        choices.choose_model(visit, Shelf(load), "llava-1.5-7b")
+        choose_model(visit, Shelf(load), "llava-1.5-7b")
     assert snapshot(visit) == before
     assert "14 GB" in choices.view(visit, Shelf(load), "It needs 14 GB.").notice
 
@@ -144,7 +149,7 @@ def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, 
 def test_another_model_starts_a_new_chat_about_the_same_picture(visit, shelf):
     list(chat.ask(visit, "is it red", max_new_tokens=2))
     image = visit.image
-    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    choose_model(visit, shelf, "llava-1.5-7b")
     assert visit.model == "llava-1.5-7b" and visit.image is image and visit.chat.turns == []
 
 
@@ -170,7 +175,7 @@ def test_every_method_says_what_it_does(visit, shelf):
 def test_a_model_is_loaded_once_for_many(model):
     loads = []
 
-    def load(name):
+    def load(name, progress):
         loads.append(name)
         return model
 
@@ -184,7 +189,7 @@ def test_a_model_is_loaded_once_for_many(model):
 
 
 def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
-    def load(name):
+    def load(name, progress):
         raise ModelUnavailableError("Its files are missing.")
 
     shelf = Shelf(load)
@@ -192,6 +197,91 @@ def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
     assert "Its files are missing." in capsys.readouterr().out
     with pytest.raises(ModelUnavailableError):
         shelf.get("tiny")
+
+
+def test_the_present_model_goes_on_until_the_chosen_one_is_there(visit, model):
+    go_on = threading.Event()
+
+    def load(name, progress):
+        return model if name == "tiny" or go_on.wait(20) else None
+
+    shelf = Shelf(load)
+    notices = choices.await_model(visit, shelf, "llava-1.5-7b")
+    assert "Loading LLaVA-1.5 7B" in next(notices) and "<progress" in next(notices)
+    view = choices.view(visit, shelf)
+    assert view.model == "llava-1.5-7b" and visit.model == "tiny"  # the box shows what was chosen
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    go_on.set()
+    list(notices)
+    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    assert visit.model == "llava-1.5-7b" and visit.chat.turns == [] and visit.wanted is None
+
+
+def test_whoever_chooses_another_model_meanwhile_gets_that_one(visit, model):
+    go_on = threading.Event()
+
+    def load(name, progress):
+        return model if name != "llava-1.5-7b" or go_on.wait(20) else None
+
+    shelf = Shelf(load)
+    first = choices.await_model(visit, shelf, "llava-1.5-7b")
+    next(first)
+    choose_model(visit, shelf, "llava-1.5-13b")
+    assert list(first) == []
+    go_on.set()
+    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    assert visit.model == "llava-1.5-13b"
+
+
+def test_the_model_in_use_can_be_chosen_again_without_losing_the_chat(visit, shelf):
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    before = snapshot(visit)
+    choose_model(visit, shelf, "tiny")
+    assert snapshot(visit) == before and len(visit.chat.turns) == 1
+
+
+def test_a_load_that_failed_is_tried_again(model):
+    attempts = []
+
+    def load(name, progress):
+        attempts.append(name)
+        if len(attempts) == 1:
+            raise ModelUnavailableError("The Hub cannot be reached.")
+        return model
+
+    shelf = Shelf(load)
+    list(shelf.loading("tiny", 0.01))
+    with pytest.raises(ModelUnavailableError):
+        shelf.get("tiny")
+    assert len(attempts) == 1 and shelf.get("tiny") is model and shelf.get("tiny") is model
+    assert len(attempts) == 2 and list(shelf.loading("tiny")) == []
+
+
+def test_two_visitors_see_the_progress_of_one_load(model):
+    go_on, loads = threading.Event(), []
+
+    def load(name, progress):
+        loads.append(name)
+        progress(0.5, "Reading")
+        go_on.wait(20)
+        return model
+
+    shelf = Shelf(load)
+    streams = [shelf.loading("tiny", 0.01) for _ in range(2)]
+    for stream in streams:
+        while next(stream) != (0.5, "Reading"):
+            pass
+    go_on.set()
+    assert all(told == (0.5, "Reading") for stream in streams for told in stream)
+    assert loads == ["tiny"] and shelf.get("tiny") is model
+
+
+def test_an_error_that_is_no_sentence_reaches_who_waits():
+    def load(name, progress):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Shelf(load).get("tiny")
 
 
 def test_pictures_keep_their_pixels(visit, shelf):
@@ -202,7 +292,7 @@ def test_local_checkpoints_are_offered_by_the_name_of_their_directory(checkpoint
     found = local_models(os.pathsep.join([str(checkpoint), str(next_checkpoint), ""]))
     assert found == {checkpoint.name: checkpoint, next_checkpoint.name: next_checkpoint}
     loads = []
-    shelf = Shelf(loads.append, found)
+    shelf = Shelf(lambda name, progress: loads.append(name), found)
     assert [name for _, name in choices.model_choices(shelf)][-2:] == [checkpoint.name, next_checkpoint.name]
     assert str(checkpoint) not in str(shelf.offers)
     shelf.get(checkpoint.name)
@@ -228,7 +318,7 @@ def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint)
     loads = []
     for name in (str(checkpoint), "llava-hf/llava-1.5-7b-hf", "../tiny"):
         with pytest.raises(UnknownModelError):
-            choices.choose_model(visit, Shelf(loads.append), name)
+            choose_model(visit, Shelf(lambda name, progress: loads.append(name)), name)
     assert loads == []
 
 
@@ -242,13 +332,13 @@ def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
     large = sum(card.memory_gb > 20 for card in list_models())
     assert text.count("It needs 27 GB &amp; more.") == large > 0
     assert text.count(": fits.") == len(list_models()) - large and text.count(": does not fit.") == large
-    assert sum("does not fit here" in label for label in labels) == large
+    assert sum("(not here)" in label for label in labels) == large
 
 
 @pytest.fixture
 def tiled(next_model, image):
     """A visitor with a model that cuts the picture into tiles, and its shelf."""
-    visit, shelf = Visit(method="divprune", rate=0.5), Shelf(lambda name: next_model)
+    visit, shelf = Visit(method="divprune", rate=0.5), Shelf(lambda name, progress: next_model)
     choices._start(visit, shelf, image, None, "llava-next-7b")
     return visit, shelf
 
