@@ -142,7 +142,10 @@ def rate_line(visit: Visit) -> str:
     if visit.chat is None:
         return ""
     m, n = visit.chat.image_tokens, len(visit.chat.tokens)
-    budgets = ",".join(str(token_budget(n, percent / 100)) for percent in range(100))
+    most = visit.chat.method.most(visit.chat.tokens)
+    budgets = ",".join(
+        str(min(token_budget(n, percent / 100), most if percent else n)) for percent in range(100)
+    )
     return (
         f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '
         f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'

@@ -355,6 +355,16 @@ def test_separators_can_be_put_back(tiled):
     assert visit.settings_of_turns[0][1].endswith("separators put back")
 
 
+@pytest.mark.parametrize("method", ["sample", "spatial", "tome", "visionzip"])
+def test_the_slider_knows_who_reads_no_separators(tiled, method):
+    visit, shelf = tiled
+    choices.retune(visit, shelf, method, 50)
+    budgets = choices.rate_line(visit).split('data-budgets="')[1].split('"')[0].split(",")
+    for percent in (0, 1, 2, 3, 50, 99):
+        choices.retune(visit, shelf, method, percent)
+        assert int(budgets[percent]) == visit.chat.projection.m
+
+
 @pytest.mark.parametrize("method", ["none", "tome", "visionzip", "fastv"])
 def test_the_choice_of_separators_waits_for_a_method_that_has_it(tiled, method):
     visit, shelf = tiled

@@ -10,6 +10,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from app.figures.overlay import overlay
+from app.figures.views import patches_of
 from compressor import ChatSession, load_model
 from tests.browser.looking import shown, until
 
@@ -86,7 +87,7 @@ def test_a_local_checkpoint_of_each_family_chats(page: Page, directory):
     expect(page.locator("#view")).to_have_count(1 if views else 0)
     for view, label in views.items():
         page.locator("#view").get_by_text(label, exact=True).click()
-        count = sum(grid.rows * grid.columns for grid in (grids[:1] if view == "whole" else grids[1:]))
+        count = len(patches_of(session.projection.layout, view))
         expect(page.locator("#legend")).to_contain_text(f"Counted: the {count} patches")
         expected = np.asarray(overlay(session.projection, quarters(), "roles", view), dtype=float)
         until(page, lambda expected=expected: np.abs(drawn(page) - expected).mean() < 3)  # but for JPEG
