@@ -15,7 +15,7 @@ class Family:
         home: "module:loader" beside this one.
         files: what is downloaded of a repository; never code.
         packages: needed beyond those of every model, by the name they are installed under.
-        by_transformers: whether transformers loads it, so that it can be quantised and spread over GPUs.
+        by_transformers: whether transformers loads it, so that it can be spread over GPUs.
     """
 
     title: str
@@ -51,8 +51,8 @@ class ModelCard:
         repository: on the Hub; empty for the bundled model.
         licence: of the weights.
         image_tokens: n for one image; the largest usual number where it depends on the image.
-        memory_gb: of the weights with 16 bits each; estimated, as the next one is.
-        four_bit_gb: of the weights in 4-bit; None where that is not offered.
+        memory_gb: of the weights with 16 bits each, by their shapes, as the next one is.
+        four_bit_gb: of the weights in 4-bit; None where they are too small for it to be of use.
         precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.
         revision: the commit of the repository; None is unpinned, its newest.
         notice: what a person should know before judging the answers; may be empty.
@@ -99,7 +99,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             576,
             14.1,
-            5.0,
+            4.5,
         ),
         ModelCard(
             "llava-1.5-13b",
@@ -110,7 +110,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             576,
             26.7,
-            9.0,
+            7.9,
         ),
         ModelCard(
             "llava-next-7b",
@@ -121,7 +121,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             2880,
             14.1,
-            5.0,
+            4.5,
         ),
         ModelCard(
             "llava-next-13b",
@@ -132,7 +132,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             2880,
             26.7,
-            9.0,
+            7.9,
         ),
         ModelCard(
             "xcomposer-2.5-7b",
@@ -142,7 +142,8 @@ CARDS: dict[str, ModelCard] = {
             "internlm/internlm-xcomposer2d5-7b",
             "other (see the model page)",
             10000,
-            17.4,
+            17.5,
+            7.1,
         ),
     )
 }

@@ -143,7 +143,7 @@ def _load(directory: Path, name: str, options: dict[str, Any]) -> VisionLanguage
     _require_room(directory, name, options)
     _require_json(directory)
     if not FAMILIES[family].by_transformers:  # it takes no others, and none were given
-        options = {key: options[key] for key in ("device", "dtype")}
+        options = {key: options[key] for key in ("device", "dtype", "four_bit")}
     module, _, attribute = FAMILIES[family].home.partition(":")
     # transformers takes seconds to import: only when a model is loaded
     model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
@@ -176,8 +176,10 @@ def _require_room(directory: Path, name: str, options: dict[str, Any]) -> None:
     stored = 4 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 2
     patterns = ("model*.safetensors", "pytorch_model*.bin")
     files = [file for pattern in patterns for file in directory.glob(pattern)]
-    size = sum(file.stat().st_size for file in files)
-    machine.require_free(size * options["dtype"].itemsize / stored, repr(name), options["device"])
+    numbers = sum(file.stat().st_size for file in files) / stored
+    share = machine.PACKED_SHARE if options["four_bit"] else 0.0
+    needed = machine.number_bytes(numbers, options["dtype"], share)
+    machine.require_free(needed, repr(name), options["device"])
 
 
 def _require_json(directory: Path) -> None:

@@ -14,6 +14,9 @@ from compressor.models.catalog import FAMILIES, ModelCard
 
 DeviceMap = str | Mapping[str, int | str]
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# of a matrix in 4 bits, per number: itself, a byte of scale for 64, and 4 of that scale's own for 256 of them
+PACKED_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+PACKED_SHARE = 0.8  # of a model's numbers, those in such matrices, at least
 BITSANDBYTES = "pip install 'bitsandbytes>=0.46'"
 
 
@@ -98,9 +101,8 @@ def lacking_means(family: str, title: str, four_bit: bool, device_map: DeviceMap
     Returns:
         an option that is not offered, or a missing package with its pip line; empty where all is there.
     """
-    if (four_bit or device_map is not None) and not FAMILIES[family].by_transformers:
-        option = "4-bit weights are" if four_bit else "Spreading over several GPUs is"
-        return f"{option} not offered for {title}; load it in bfloat16 on one GPU."
+    if device_map is not None and not FAMILIES[family].by_transformers:
+        return f"Spreading over several GPUs is not offered for {title}; load it on one."
     if isinstance(device_map, str) and not torch.cuda.is_available():
         return "There is no GPU to spread a model over; leave the device map out."
     for package in FAMILIES[family].packages:
@@ -140,10 +142,15 @@ def lacking_memory(
 
 def weight_bytes(card: ModelCard, dtype: torch.dtype, four_bit: bool = False) -> float:
     """Bytes that the weights of a model take, as estimated on its card."""
-    gigabytes = card.memory_gb * dtype.itemsize / 2
+    share = 0.0
     if four_bit and card.four_bit_gb is not None:
-        gigabytes = card.four_bit_gb
-    return gigabytes * 1e9
+        share = (1 - card.four_bit_gb / card.memory_gb) / (1 - PACKED_BYTES / 2)
+    return number_bytes(card.memory_gb / 2 * 1e9, dtype, share)
+
+
+def number_bytes(numbers: float, dtype: torch.dtype, packed_share: float) -> float:
+    """Bytes of so many weights, a share of them in 4 bits and the rest in a dtype."""
+    return numbers * (packed_share * PACKED_BYTES + (1 - packed_share) * dtype.itemsize)
 
 
 def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:

@@ -167,6 +167,7 @@ def from_checkpoint(
     name: str = "xcomposer-2.5-7b",
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    four_bit: bool = False,
     tokenizer: InternLM2Tokenizer | None = None,
 ) -> XComposer:
     """A model from the content of a checkpoint, for inference.
@@ -176,11 +177,13 @@ def from_checkpoint(
         tensors: under the checkpoint's own names; each is read when its turn comes.
         name: under which the model is known.
         device, dtype: where and how to compute.
+        four_bit: whether the language model's matrices are quantised with bitsandbytes; encoder, projector,
+            embeddings, head and the low-rank parts are not.
         tokenizer: for chats.
     Raises:
         ModelMismatchError: config and tensors are not those of this family.
     """
-    network = XComposerNetwork(config, torch.device(device))
+    network = XComposerNetwork(config, torch.device(device), dtype if four_bit else None)
     assign(network, tensors, dtype)
     return XComposer(
         network.eval().requires_grad_(False),
@@ -190,16 +193,15 @@ def from_checkpoint(
     )
 
 
-def load(source: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> XComposer:
+def load(source: Path, *, name: str, **options: Any) -> XComposer:
     """Load a checkpoint; no code of its repository is executed.
 
     Args:
         source: a local directory.
-        name, device, dtype: as of `from_checkpoint`.
+        name, options: as of `from_checkpoint`.
     Raises:
         ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
     """
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     tokenizer = InternLM2Tokenizer(source / "tokenizer.model")
-    files = CheckpointFiles(source)
-    return from_checkpoint(config, files, name=name, device=device, dtype=dtype, tokenizer=tokenizer)
+    return from_checkpoint(config, CheckpointFiles(source), name=name, tokenizer=tokenizer, **options)

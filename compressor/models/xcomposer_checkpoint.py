@@ -107,15 +107,13 @@ def assign(network: XComposerNetwork, tensors: Mapping[str, Tensor], dtype: torc
     expected = {checkpoint_key(name) for name in shapes}
     _refuse(expected - set(tensors), "lacks")
     _refuse({key for key in set(tensors) - expected if not UNUSED.search(key)}, "holds unexpected")
-    state = {}
     for name, shape in shapes.items():
         tensor = _tensor(network, tensors[checkpoint_key(name)], name)
         if tuple(tensor.shape) != shape:
             raise ModelMismatchError(
                 f"{checkpoint_key(name)} of this checkpoint does not have the shape that its config says."
             )
-        state[name] = tensor.to(device, dtype)
-    network.load_state_dict(state, assign=True)
+        network.give(name, tensor.to(device, dtype))
 
 
 def _tensor(network: XComposerNetwork, tensor: Tensor, name: str) -> Tensor:

@@ -8,7 +8,6 @@ import torch
 from accelerate import dispatch_model
 from accelerate.hooks import remove_hook_from_submodules
 from safetensors.torch import load_file, save_file
-from transformers.quantizers.quantizers_utils import should_convert_module
 
 from compressor import ChatSession, load_model
 from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError, UnknownModelError
@@ -202,36 +201,10 @@ def test_four_bit_needs_its_package(checkpoint, monkeypatch):
         load_model(checkpoint, "cpu", four_bit=True)
 
 
-def test_four_bit_leaves_encoder_projector_and_head_as_they_are(model, checkpoint, monkeypatch):
-    asked = {}
-
-    class Stop(OSError):
-        pass
-
-    def load(*args, **options):
-        asked.update(options)
-        raise Stop
-
-    monkeypatch.setattr(machine, "find_spec", lambda name: name)
-    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
-    with pytest.raises(ModelUnavailableError) as raised:
-        load_model(checkpoint, "cpu", four_bit=True)
-    assert isinstance(raised.value.__cause__, Stop)
-    config = asked["quantization_config"]
-    assert config.load_in_4bit and config.bnb_4bit_quant_type == "nf4"
-    assert config.bnb_4bit_compute_dtype == torch.float32
-    matrices = [name for name, module in model.hf.named_modules() if isinstance(module, torch.nn.Linear)]
-    quantised = [name for name in matrices if should_convert_module(name, config.llm_int8_skip_modules)]
-    assert quantised == [name for name in matrices if name.startswith("model.language_model.layers.")]
-    assert len(quantised) == 3 * 7
-
-
-@pytest.mark.parametrize("options", [{"four_bit": True}, {"device_map": {"": "cpu"}}])
-def test_xcomposer_says_what_it_does_not_offer(xcomposer_checkpoint, monkeypatch, options):
-    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+def test_xcomposer_says_what_it_does_not_offer(xcomposer_checkpoint):
     for name in (xcomposer_checkpoint, "xcomposer-2.5-7b"):
-        with pytest.raises(ModelUnavailableError, match=r"not offered for .*bfloat16 on one GPU"):
-            load_model(name, "cpu", **options)
+        with pytest.raises(ModelUnavailableError, match=r"not offered for .*load it on one"):
+            load_model(name, "cpu", device_map={"": "cpu"})
 
 
 def test_xcomposer_needs_its_tokenizers_package(xcomposer_checkpoint, monkeypatch):
