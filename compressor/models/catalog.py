@@ -15,14 +15,12 @@ class Family:
         home: "module:loader" beside this one.
         files: what is downloaded of a repository; never code.
         packages: needed beyond those of every model, by the name they are installed under.
-        by_transformers: whether transformers loads it, so that it can be spread over GPUs.
     """
 
     title: str
     home: str
     files: tuple[str, ...]
     packages: tuple[str, ...] = ()
-    by_transformers: bool = True
 
 
 _LLAVA_FILES = ("*.json", "model*.safetensors", "tokenizer.model", "*.jinja")
@@ -34,7 +32,6 @@ FAMILIES = {
         "xcomposer:load",
         ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
         packages=("sentencepiece",),
-        by_transformers=False,
     ),
 }
 

@@ -38,7 +38,8 @@ def load_model(
         device: CUDA where there is one, else the CPU, if None.
         dtype: bfloat16 on a GPU that computes in it, float16 on others and float32 on the CPU if None.
         four_bit: quantise the language model's matrices with bitsandbytes (NF4); the rest keeps `dtype`.
-        device_map: how to spread over several GPUs, such as "auto"; everything on `device` if None.
+        device_map: how to spread over several GPUs, "auto", "balanced", "balanced_low_0" or "sequential", or
+            a device for every module; everything on `device` if None.
         allow_hub: whether `name` may also be any Hub repository of a supported family. For people at their
             own machine: whoever else can choose names would choose what is downloaded.
         progress: is told the share done, in [0, 1], and a sentence.
@@ -47,9 +48,10 @@ def load_model(
         ModelUnavailableError: its files are missing or damaged, there is no network, memory or package for
             it, or its family is not supported.
         ModelMismatchError: its weights are not those that its config describes.
-        InvalidOptionError: there is no device of this name.
+        InvalidOptionError: there is no device, or way to spread a model, of this name.
     """
     device = machine.choose_device(device)
+    machine.require_device_map(device_map)
     options = {
         "device": device,
         "dtype": dtype or machine.default_dtype(device),
@@ -75,7 +77,7 @@ def load_model(
 
 def _of_card(card: ModelCard, options: dict[str, Any], progress: Progress | None) -> Path:
     """The directory of a model of the catalog, downloaded only if it fits."""
-    _require_means(card.family, card.title, options)
+    _require_means(card.family, options)
     if not card.repository:
         if not (MODELS / card.name / "config.json").is_file():
             raise ModelUnavailableError(
@@ -129,8 +131,8 @@ def _family(directory: Path, name: str) -> str:
     return family
 
 
-def _require_means(family: str, title: str, options: dict[str, Any]) -> None:
-    if refusal := machine.lacking_means(family, title, options["four_bit"], options["device_map"]):
+def _require_means(family: str, options: dict[str, Any]) -> None:
+    if refusal := machine.lacking_means(family, options["four_bit"], options["device_map"]):
         raise ModelUnavailableError(refusal)
 
 
@@ -139,11 +141,9 @@ def _load(directory: Path, name: str, options: dict[str, Any]) -> VisionLanguage
     from safetensors import SafetensorError
 
     family = _family(directory, name)
-    _require_means(family, name, options)
+    _require_means(family, options)
     _require_room(directory, name, options)
     _require_json(directory)
-    if not FAMILIES[family].by_transformers:  # it takes no others, and none were given
-        options = {key: options[key] for key in ("device", "dtype", "four_bit")}
     module, _, attribute = FAMILIES[family].home.partition(":")
     # transformers takes seconds to import: only when a model is loaded
     model_class = getattr(import_module(f"compressor.models.{module}"), attribute)

@@ -13,6 +13,7 @@ from compressor.models import hub
 from compressor.models.catalog import FAMILIES, ModelCard
 
 DeviceMap = str | Mapping[str, int | str]
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")  # of device maps, by their names
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # of a matrix in 4 bits, per number: itself, a byte of scale for 64, and 4 of that scale's own for 256 of them
 PACKED_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
@@ -46,7 +47,7 @@ def fit(
     """
     device = choose_device(device)
     dtype = dtype or default_dtype(device)
-    refusal = lacking_means(card.family, card.title, four_bit, device_map) or lacking_memory(
+    refusal = lacking_means(card.family, four_bit, device_map) or lacking_memory(
         card, device, dtype, four_bit=four_bit, spread=device_map is not None
     )
     if refusal:
@@ -91,18 +92,38 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float16
 
 
-def lacking_means(family: str, title: str, four_bit: bool, device_map: DeviceMap | None) -> str:
-    """What this machine or project lacks to load a model in a certain way, whatever its size, as a sentence.
+def require_device_map(device_map: DeviceMap | None) -> None:
+    """Refuse what says no place for a model.
+
+    Raises:
+        InvalidOptionError: a name that is no strategy, or a mapping to what is no device, or to GPUs and CPU.
+        ModelUnavailableError: a mapping to a device that is not here.
+    """
+    if isinstance(device_map, str):
+        if device_map not in STRATEGIES:
+            raise InvalidOptionError(
+                f"{device_map!r} is no way to spread a model; choose one of {', '.join(STRATEGIES)}."
+            )
+        return
+    found = [
+        choose_device(f"cuda:{each}" if isinstance(each, int) else each)
+        for each in (device_map or {}).values()
+    ]
+    if len({device.type for device in found}) > 1:
+        raise InvalidOptionError(
+            "Weights that wait on the CPU are not offered: leave the CPU out of the map."
+        )
+
+
+def lacking_means(family: str, four_bit: bool, device_map: DeviceMap | None) -> str:
+    """What this machine lacks to load a model in a certain way, whatever its size, as a sentence.
 
     Args:
         family: of the catalog.
-        title: of the model.
         four_bit, device_map: as for `load_model`.
     Returns:
-        an option that is not offered, or a missing package with its pip line; empty where all is there.
+        what is missing, a package with its pip line; empty where all is there.
     """
-    if device_map is not None and not FAMILIES[family].by_transformers:
-        return f"Spreading over several GPUs is not offered for {title}; load it on one."
     if isinstance(device_map, str) and not torch.cuda.is_available():
         return "There is no GPU to spread a model over; leave the device map out."
     for package in FAMILIES[family].packages:

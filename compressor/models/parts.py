@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer
 
-from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError
+from compressor.errors import ModelMismatchError, ModelUnavailableError
 from compressor.models.four_bit import quantisation_config
 from compressor.models.machine import DeviceMap
+from compressor.models.placement import require_gpus, require_together
 from compressor.models.weight_files import SAFETENSORS, require_whole, weight_files
 
 # in 4-bit, encoder and projector would change what an image's tokens are, and the head the logits
@@ -65,27 +66,16 @@ def load_parts(
         output_loading_info=True,
     )
     _require_exact(report, source.name)
-    if isinstance(device_map, str) and {"cpu", "disk"} & set(map(str, hf.hf_device_map.values())):
-        raise ModelUnavailableError(
-            f"The GPUs are too small for {source.name!r}; use a smaller model or 4-bit weights."
-        )
-    _require_whole_encoder(hf)
+    if isinstance(device_map, str):
+        require_gpus(hf.hf_device_map, source.name)
+    require_together(
+        parameter
+        for name, parameter in hf.model.named_parameters()
+        if "embed_tokens" in name or not name.startswith("language_model.")
+    )
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
     return Parts(hf, tokenizer, processor)
-
-
-def _require_whole_encoder(hf: nn.Module) -> None:
-    """Image and text tokens meet where the embeddings are; only the layers after that may be elsewhere."""
-    before = {
-        parameter.device
-        for name, parameter in hf.model.named_parameters()
-        if "embed_tokens" in name or not name.startswith("language_model.")
-    }
-    if len(before) > 1:
-        raise InvalidOptionError(
-            "The device map tears encoder, projector and embeddings apart; give them the same device."
-        )
 
 
 def _require_exact(report: dict[str, Any], name: str) -> None:

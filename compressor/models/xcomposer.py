@@ -18,11 +18,15 @@ from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomp
 from compressor.models.base import Views, VisionLanguageModel
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
+from compressor.models.machine import DeviceMap
+from compressor.models.placement import places, require_gpus, require_together, spread
 from compressor.models.tower_hooks import TowerHooks
 from compressor.models.xcomposer_checkpoint import CheckpointFiles, assign
 from compressor.models.xcomposer_image import arrange, merge_patches, per_block, views
 from compressor.models.xcomposer_network import XComposerNetwork
 from compressor.tokens import ImageTokens
+
+WHOLE = ["CLIPEncoderLayer", "PartialLoraLayer"]  # modules that stay on one GPU
 
 
 class XComposer(VisionLanguageModel):
@@ -131,7 +135,8 @@ class XComposer(VisionLanguageModel):
             hidden = network.tower(pixel_values=pixels.to(self.device, non_blocking=True)).last_hidden_state
         side = vision.image_size // vision.patch_size
         merged = merge_patches(hidden[:, 1:].unflatten(1, (side, side)))  # (views, s, s, 4 d_v)
-        features = arrange(merged, grid, network.plora_sub_GN, network.plora_glb_GN)  # (n, 4 d_v)
+        separators = network.separators
+        features = arrange(merged, grid, separators.plora_sub_GN, separators.plora_glb_GN)  # (n, 4 d_v)
         embeddings, order = self.projector(features), torch.from_numpy(order)
         places = torch.from_numpy(layout.kinds == PATCH).nonzero()[order, 0].view(len(layouts), -1)
         tiles = tuple(
@@ -168,6 +173,7 @@ def from_checkpoint(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     four_bit: bool = False,
+    device_map: DeviceMap | None = None,
     tokenizer: InternLM2Tokenizer | None = None,
 ) -> XComposer:
     """A model from the content of a checkpoint, for inference.
@@ -177,14 +183,26 @@ def from_checkpoint(
         tensors: under the checkpoint's own names; each is read when its turn comes.
         name: under which the model is known.
         device, dtype: where and how to compute.
+        device_map: how to spread over several GPUs, as of `load_model`; everything on `device` if None.
         four_bit: whether the language model's matrices are quantised with bitsandbytes; encoder, projector,
             embeddings, head and the low-rank parts are not.
         tokenizer: for chats.
     Raises:
         ModelMismatchError: config and tensors are not those of this family.
+        ModelUnavailableError: the GPUs are too small.
+        InvalidOptionError: the device map lacks a module, or parts what has to be together.
     """
-    network = XComposerNetwork(config, torch.device(device), dtype if four_bit else None)
-    assign(network, tensors, dtype)
+    network = XComposerNetwork(config, dtype if four_bit else None)
+    found = places(network, torch.device(device), dtype, device_map, WHOLE)
+    if isinstance(device_map, str):
+        require_gpus(found, name)
+    assign(network, tensors, found, dtype)
+    require_together(
+        parameter
+        for name, parameter in network.named_parameters()
+        if name.startswith(("tower.", "separators.", "vision_proj.", "language.embed_tokens."))
+    )
+    spread(network, found)
     return XComposer(
         network.eval().requires_grad_(False),
         name=name,
