@@ -55,6 +55,7 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
         (["--methods", "magic"], "no method 'magic'"),
         (["--model", "nowhere"], "no model 'nowhere'"),
         (["--device-map", "everywhere"], "'everywhere' is no way to spread a model"),
+        (["--hd-num", "4"], "has no option 'hd_num'"),
         (["--references", "crystal"], "no reference 'crystal'"),
         (["--data", "nowhere"], "no benchmark 'nowhere'"),
         (["--data", "gqa"], "name the folder"),

@@ -16,6 +16,7 @@ from torch import Tensor
 from compressor.errors import ModelUnavailableError
 from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
 from compressor.models.base import Views, VisionLanguageModel
+from compressor.models.catalog import FAMILIES
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
 from compressor.models.machine import DeviceMap
@@ -37,8 +38,12 @@ class XComposer(VisionLanguageModel):
         name: under which it is known.
         context_length: tokens it can read.
         tokenizer: None where only ids and image tokens are to be read.
-        hd_num: tiles that an image is cut into at most.
+
+    Attributes: `hd_num`, tiles that an image is cut into at most.
     """
+
+    family = "internlm2"
+    hd_num: int = FAMILIES["internlm2"].options["hd_num"].default
 
     def __init__(
         self,
@@ -47,9 +52,8 @@ class XComposer(VisionLanguageModel):
         name: str,
         context_length: int,
         tokenizer: InternLM2Tokenizer | None = None,
-        hd_num: int = 24,
     ) -> None:
-        self.hf, self.name, self.context_length, self.hd_num = network, name, context_length, hd_num
+        self.hf, self.name, self.context_length = network, name, context_length
         self._tokenizer = tokenizer
         self.width = network.language.config.hidden_size
         self.projector, vision = network.vision_proj, network.tower.config
@@ -90,8 +94,7 @@ class XComposer(VisionLanguageModel):
         Raises:
             InvalidOptionError: there is no room for a tile.
         """
-        pixels, _ = views(image, hd_num, self.image_size)
-        return self._encode(pixels.to(self.dtype), image.size, hd_num).embeddings
+        return self.variant(hd_num=hd_num).encode(image).embeddings
 
     def logits(self, pieces: Sequence[Tensor]) -> Tensor:
         """Logits (L, vocabulary) of one causal pass over text and image tokens in a row.
@@ -116,21 +119,16 @@ class XComposer(VisionLanguageModel):
         """
         grids = [xcomposer_canvas(size, self.hd_num, image_size=self.image_size)[1] for size in views.sizes]
         pixels = views.pixels.split([1 + rows * columns for rows, columns in grids])
-        return [
-            self._encode(each, size, self.hd_num, want)
-            for each, size in zip(pixels, views.sizes, strict=True)
-        ]
+        return [self._encode(*each, want) for each in zip(pixels, views.sizes, strict=True)]
 
     @torch.no_grad()
-    def _encode(
-        self, pixels: Tensor, size: tuple[int, int], hd_num: int, want: frozenset[str] = frozenset()
-    ) -> ImageTokens:
+    def _encode(self, pixels: Tensor, size: tuple[int, int], want: frozenset[str]) -> ImageTokens:
         """The tokens of an image of size (W, H), from its views (views, 3, S, S)."""
         network, vision = self.hf, self.hf.tower.config
         sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
-        layout = xcomposer_layout(size, hd_num, **sizes)
-        layouts, order = xcomposer_tiles(size, hd_num, **sizes)
-        _, grid = xcomposer_canvas(size, hd_num, image_size=vision.image_size)
+        layout = xcomposer_layout(size, self.hd_num, **sizes)
+        layouts, order = xcomposer_tiles(size, self.hd_num, **sizes)
+        _, grid = xcomposer_canvas(size, self.hd_num, image_size=vision.image_size)
         with self.hooks.recording(want) as sink:
             hidden = network.tower(pixel_values=pixels.to(self.device, non_blocking=True)).last_hidden_state
         side = vision.image_size // vision.patch_size
