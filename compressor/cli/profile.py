@@ -5,7 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressor.cli.arguments import add_model, command_line, names, open_model, write_json
+from compressor.cli.arguments import (
+    add_model,
+    command_line,
+    names,
+    open_model,
+    options_of,
+    write_json,
+)
 from compressor.errors import InvalidOptionError
 
 BASE = "none"
@@ -52,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
         raise InvalidOptionError("A median needs at least one repeat.")
     if args.random_weights:
         dtype = getattr(torch, args.dtype) if args.dtype else None
-        model = random_model(args.model, args.device, dtype)
+        model = random_model(args.model, args.device, dtype).variant(**options_of(args))
     else:
         model = open_model(args, args.device)
     known = [info.name for info in list_methods()]
