@@ -8,6 +8,7 @@ from torch import Tensor
 from compressor.decoding import Pruning, Request, prefill, step
 from compressor.errors import ContextLengthError
 from compressor.models.base import VisionLanguageModel
+from compressor.reading import closed_answer
 
 Prune = Callable[[list[int], Tensor], Pruning]
 
@@ -36,7 +37,8 @@ def greedy_replies(
     for turn in range(len(questions[0])):
         embeds = []
         for request, chat, image, asked in zip(requests, chats, images, questions, strict=True):
-            ids = _unread(model, chat[-1]) if chat else []
+            # the last token of an answer has no cache entry yet
+            ids = closed_answer(model, chat[-1])[len(chat[-1]) - 1 :] if chat else []
             ids += model.prompt_ids(asked[turn], first=not turn)
             if prune is not None and not turn:
                 request.pruning = prune(ids, image)
@@ -44,11 +46,6 @@ def greedy_replies(
         for chat, reply in zip(chats, _reply(model, requests, embeds, max_new_tokens), strict=True):
             chat.append(reply)
     return chats
-
-
-def _unread(model: VisionLanguageModel, reply: list[int]) -> list[int]:
-    """What a transcript holds of an answer that has no cache entry yet: its last token, and its end."""
-    return [*([] if reply[-1] in model.stop_ids else reply[-1:]), model.eos_id]
 
 
 def _reply(

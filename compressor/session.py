@@ -1,24 +1,23 @@
 """A chat about one image on its reduced tokens: one compression, one cache, any number of turns.
 
-The transcript is a list of token ids; the cache is only a speed-up for a prefix of it. Each turn keeps the
-longest prefix that the cache and the transcript share and prefills the rest, so that a further question, a
+The turns make a transcript of token ids, of which a `Reading` reads what is new. So a further question, a
 regenerated answer, an undo and a rebuild after new settings are one and the same thing.
 """
 
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from compressor.decoding import Request, Sampling, prefill, step
+from compressor.decoding import Sampling
 from compressor.errors import (
     ContextLengthError,
     InvalidOptionError,
-    InvalidQuestionError,
     ModelMismatchError,
     SessionError,
 )
@@ -27,10 +26,9 @@ from compressor.methods.registry import get_method
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
 from compressor.prompt_pruning import prompt_pruning, pruned_projection
+from compressor.reading import Reading, closed_answer
 from compressor.tokens import ImageTokens
-from compressor.turns import AnswerOptions, ChatTurn, TurnStats
-
-MAX_QUESTION_CHARACTERS = 4000
+from compressor.turns import AnswerOptions, ChatTurn, TurnStats, check_question
 
 
 def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
@@ -62,7 +60,7 @@ class ChatSession:
         rate: float = 0.9,
         **options: Any,
     ) -> None:
-        self.model, self.image = model, image
+        self.model, self.image, self.reading = model, image, Reading(model)
         self.turns: list[ChatTurn] = []
         self._tokens: ImageTokens | None = None
         self._stop = threading.Event()
@@ -81,10 +79,7 @@ class ChatSession:
         self._projection: Projection | None = None
         self._reduced: Tensor | None = None
         self._decisive: list[int] | None = None  # the ids that a choice inside the decoder was made with
-        self._forget_cache()
-
-    def _forget_cache(self) -> None:
-        self._request, self._cached = Request(), []
+        self.reading.forget()
 
     @property
     def tokens(self) -> ImageTokens:
@@ -191,12 +186,7 @@ class ChatSession:
     def _open(self, question: str, kept: int, options: AnswerOptions) -> Iterator[str]:
         """Check a question that follows the first `kept` turns; the iterator that answers it."""
         self._require_idle()
-        if not question.strip():
-            raise InvalidQuestionError("The question is empty: type one.")
-        if len(question) > MAX_QUESTION_CHARACTERS:
-            raise InvalidQuestionError(
-                f"The question has {len(question):,} characters; shorten it to {MAX_QUESTION_CHARACTERS:,}."
-            )
+        check_question(question)
         asked = time.perf_counter()
         prompt = self.model.prompt_ids(question, first=kept == 0)
         read = len(self._transcript(kept, prompt)) + len(self.reduced) - 1
@@ -216,9 +206,7 @@ class ChatSession:
         """Ids of the first turns and of a new prompt; the image is one id, each answer has its end token."""
         ids: list[int] = []
         for turn in self.turns[:kept]:
-            said = turn.answer_ids
-            ended = said[-1] in self.model.stop_ids
-            ids += [*turn.prompt_ids, *(said[:-1] if ended else said), self.model.eos_id]
+            ids += [*turn.prompt_ids, *closed_answer(self.model, turn.answer_ids)]
         return ids + prompt
 
     def _answer(
@@ -232,7 +220,7 @@ class ChatSession:
             prefilled = self._prefill(self._transcript(kept, prompt), len(first_prompt), sampling)
             first = time.perf_counter()
             del self.turns[kept:]
-            answer_ids = [self._request.pending]
+            answer_ids = [self.reading.request.pending]
             try:
                 yield from self._stream(answer_ids, limit)
             finally:
@@ -242,7 +230,7 @@ class ChatSession:
                     new_tokens=len(answer_ids),
                     ttft_s=first - started,
                     total_s=time.perf_counter() - started,
-                    kv_cache_bytes=self._request.cache_bytes,
+                    kv_cache_bytes=self.reading.request.cache_bytes,
                 )
                 stopped = not self._ended(answer_ids, limit)
                 answer = self.model.decode(answer_ids)
@@ -264,55 +252,35 @@ class ChatSession:
                 yield delta
             if ended or self._stop.is_set():
                 return
-            answer_ids.append(self._step())
+            answer_ids.append(self.reading.step())
 
     def _ended(self, answer_ids: list[int], limit: int) -> bool:
         return answer_ids[-1] in self.model.stop_ids or len(answer_ids) >= limit
 
-    @torch.inference_mode()
     def _prefill(self, ids: list[int], first_prompt: int, sampling: Sampling) -> int:
-        """Bring the cache to hold `ids`, choose the first token; returns how many tokens were read for it.
+        """Read `ids` and choose the first token; returns how many tokens were read for it.
 
         Args:
             ids: the transcript with a new prompt; its first `first_prompt` ids are the prompt of turn one.
         """
-        n = len(self.tokens)
-        if self.prunes_in_decoder:
-            self._decide_by(ids if self.method.reselect else ids[:first_prompt])
-        shared = 0
-        while shared < min(len(ids) - 1, len(self._cached)) and ids[shared] == self._cached[shared]:
-            shared += 1
-        if self.model.image_token_id not in self._cached[:shared]:
-            self._forget_cache()  # rewinding past the image: layers may differ in its entries
-            shared = 0
-            if self.prunes_in_decoder:
-                self._request.pruning = prompt_pruning(
-                    self.method, self._decisive, self.model.image_token_id, n, self.budget, self._projection
-                )
-        self._request.rewind(len(self._cached) - shared)
-        del self._cached[shared:]
-        self._request.sampling = sampling
-        embeds = self.model.embed_ids(ids[shared:], None if shared else self.reduced)
-        prefill(self.model.decoder, [self._request], [embeds])
-        self._cached = list(ids)
-        if self.prunes_in_decoder and self._projection is None:
-            self._projection = pruned_projection(
-                self._request.pruning, self._decisive, self.model.image_token_id, self.tokens
-            )
-        return len(embeds)
+        if not self.prunes_in_decoder:
+            return self.reading.prefill(ids, self.reduced, sampling)
+        self._decide_by(ids if self.method.reselect else ids[:first_prompt])
+        image_id, decisive = self.model.image_token_id, self._decisive
+        prune = partial(
+            prompt_pruning, self.method, decisive, image_id, len(self.tokens), self.budget, self._projection
+        )
+        read = self.reading.prefill(ids, self.reduced, sampling, prune)
+        if self._projection is None:
+            pruning = self.reading.request.pruning
+            self._projection = pruned_projection(pruning, decisive, image_id, self.tokens)
+        return read
 
     def _decide_by(self, ids: list[int]) -> None:
         """Forget a choice that was made with other ids; turn one's stays for the turns that follow it."""
         if self._decisive != ids:
             self._decisive, self._projection = ids, None
-            self._forget_cache()
-
-    @torch.inference_mode()
-    def _step(self) -> int:
-        pending = self._request.pending
-        next_id = step(self.model.decoder, [self._request])[0]
-        self._cached.append(pending)
-        return next_id
+            self.reading.forget()
 
     def undo(self) -> None:
         """Take back the last question and its answer.

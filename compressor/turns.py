@@ -7,9 +7,24 @@ from typing import Any
 import torch
 
 from compressor.decoding import Sampling
-from compressor.errors import InvalidOptionError
+from compressor.errors import InvalidOptionError, InvalidQuestionError
 
 MAX_NEW_TOKENS = 4096
+MAX_QUESTION_CHARACTERS = 4000
+
+
+def check_question(question: str) -> None:
+    """Refuses what cannot be asked.
+
+    Raises:
+        InvalidQuestionError: the question is empty or too long.
+    """
+    if not question.strip():
+        raise InvalidQuestionError("The question is empty: type one.")
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        raise InvalidQuestionError(
+            f"The question has {len(question):,} characters; shorten it to {MAX_QUESTION_CHARACTERS:,}."
+        )
 
 
 @dataclass(frozen=True)

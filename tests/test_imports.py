@@ -19,10 +19,12 @@ ALLOWED = {
     "decoding": {"models.base"},
     "turns": {"decoding", "errors"},
     "prompt_pruning": {"methods", "decoding", "projection", "tokens"},
-    "replies": {"models.base", "decoding", "errors"},
+    "reading": {"models.base", "decoding"},
+    "replies": {"models.base", "decoding", "reading", "errors"},
     "session": {
         "turns",
         "prompt_pruning",
+        "reading",
         "models",
         "methods",
         "decoding",

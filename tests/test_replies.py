@@ -2,6 +2,7 @@
 
 import pytest
 
+from compressor import ChatSession
 from compressor.replies import greedy_replies
 
 
@@ -15,3 +16,14 @@ def test_answers_of_different_lengths_end_where_they_would_alone(model, image, m
     assert {len(reply) for chat in together for reply in chat} <= set(range(1, max_new_tokens + 1))
     alone = [greedy_replies(model, [r], [q], max_new_tokens)[0] for r, q in zip(reduced, asked, strict=True)]
     assert together == alone
+
+
+@pytest.mark.parametrize("max_new_tokens", [2, 20])
+def test_the_ids_are_those_of_a_chat(any_model, image, max_new_tokens) -> None:
+    """The bundled model ends its answers, the random one is cut short."""
+    asked = ["how many cats?", "what color is it?", "is it red?"]
+    session = ChatSession(any_model, image, method="none")
+    for question in asked:
+        list(session.ask(question, max_new_tokens=max_new_tokens))
+    (said,) = greedy_replies(any_model, [session.tokens.embeddings], [asked], max_new_tokens)
+    assert said == [turn.answer_ids for turn in session.turns]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from compressor.data.dialogues import Dialogue
 from compressor.models.base import VisionLanguageModel
-from compressor.training.single_image import own_answers
+from compressor.replies import greedy_replies
 from compressor.training.teacher_forcing import Transcript, answer_ids, response_states, transcript
 
 Responses = Literal["data", "model"]
@@ -115,7 +115,7 @@ def _samples(model: VisionLanguageModel, dialogues: Sequence[Dialogue], response
     images = [tokens.embeddings for tokens in model.encode_batch([d.image for d in dialogues])]
     questions = [[turn.question for turn in dialogue.turns] for dialogue in dialogues]
     if responses == "model":
-        answers = own_answers(model, images, questions, MAX_RESPONSE)
+        answers = greedy_replies(model, images, questions, MAX_RESPONSE)
     else:
         answers = [[answer_ids(model, turn.answer) for turn in dialogue.turns] for dialogue in dialogues]
     texts = [transcript(model, asked, given) for asked, given in zip(questions, answers, strict=True)]

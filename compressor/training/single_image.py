@@ -196,24 +196,13 @@ def target(
         ContextLengthError: it does not fit into what the model can read.
     """
     if answers is None:
-        (responses,) = own_answers(model, [image], [questions], max_new_tokens)
+        (responses,) = greedy_replies(model, [image], [questions], max_new_tokens)
     else:
         responses = [answer_ids(model, answer) for answer in answers]
     text = transcript(model, questions, responses)
     _require_room(model, len(image) + len(text))
     (states,) = response_states(model, [image], [text])
     return Target(text, model.decoder.head(states).float())
-
-
-def own_answers(
-    model: VisionLanguageModel,
-    images: Sequence[Tensor],
-    questions: Sequence[Sequence[str]],
-    max_new_tokens: int,
-) -> list[list[list[int]]]:
-    """Ids of the model's greedy answers, without their end tokens; arguments as of `greedy_replies`."""
-    chats = greedy_replies(model, images, questions, max_new_tokens)
-    return [[[token for token in reply if token not in model.stop_ids] for reply in chat] for chat in chats]
 
 
 def _require_room(model: VisionLanguageModel, length: int) -> None:

@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from compressor.decoding import hidden_states
 from compressor.models.base import VisionLanguageModel
+from compressor.reading import closed_answer
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +43,15 @@ def transcript(
     Args:
         model: the model.
         questions: of the turns.
-        answers: their ids, without end tokens.
+        answers: their ids, with or without end tokens.
     """
     ids: list[int] = []
     follows: list[bool] = []
     for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         prompt = model.prompt_ids(question, first=not index)
-        ids += [*prompt, *answer, model.eos_id]
-        follows += [False] * (len(prompt) - 1) + [True] * (len(answer) + 1) + [False]
+        response = closed_answer(model, answer)
+        ids += [*prompt, *response]
+        follows += [False] * (len(prompt) - 1) + [True] * len(response) + [False]
     image = ids.index(model.image_token_id)
     parts = (ids[:image], ids[image + 1 :], follows[image + 1 :])
     return Transcript(*(torch.tensor(part, device=model.device) for part in parts))

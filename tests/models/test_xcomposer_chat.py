@@ -19,7 +19,7 @@ def picture(size):
 
 def one_pass(model, session):
     """Logits of the last token that the model has read, from one forward without a cache."""
-    ids = session._cached
+    ids = session.reading.ids
     at = ids.index(model.image_token_id)
     pieces = [torch.tensor(ids[:at]), session.reduced, torch.tensor(ids[at + 1 :])]
     with torch.no_grad():
@@ -32,8 +32,10 @@ def test_three_cached_turns_equal_one_pass(xcomposer, size, method, rate):
     session = ChatSession(xcomposer, picture(size), method=method, rate=rate)
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=5))
-        torch.testing.assert_close(session._request.logits, one_pass(xcomposer, session), atol=1e-4, rtol=0)
-    assert session._request.position == len(session._cached) + session.projection.m - 1
+        torch.testing.assert_close(
+            session.reading.request.logits, one_pass(xcomposer, session), atol=1e-4, rtol=0
+        )
+    assert session.reading.request.position == len(session.reading.ids) + session.projection.m - 1
 
 
 @pytest.mark.parametrize("size", SHAPES)
@@ -102,4 +104,6 @@ def test_a_chat_goes_on_elsewhere(xcomposer):
     for each in (session, resumed):
         list(each.ask(QUESTIONS[1], max_new_tokens=4))
     assert resumed.turns[1].answer_ids == session.turns[1].answer_ids
-    torch.testing.assert_close(resumed._request.logits, session._request.logits, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        resumed.reading.request.logits, session.reading.request.logits, atol=1e-4, rtol=0
+    )

@@ -127,7 +127,6 @@ def test_the_responses_are_what_an_uncompressed_chat_says(model, image, tokens):
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=5))
     said = [[i for i in turn.answer_ids if i != model.eos_id] for turn in session.turns]
-    assert single_image.own_answers(model, [tokens.embeddings], [QUESTIONS], 5) == [said]
     aim = single_image.target(model, tokens.embeddings, QUESTIONS, None, 5)
     assert len(aim.teacher) == sum(map(len, said)) + 3
     assert aim.teacher.argmax(-1)[:5].tolist() == session.turns[0].answer_ids

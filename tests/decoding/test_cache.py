@@ -1,39 +1,10 @@
-"""Decoding many requests at once says what decoding each alone says."""
+"""What a cache holds is what its requests have read, whoever shares it and whatever was forgotten."""
 
 import pytest
 import torch
 
-from compressor.decoding import Request, Sampling, hidden_states, prefill, step
-
-
-def alone(model, embeds, steps):
-    """Logits (steps + 1, vocabulary) of one request, each from a whole stock forward without a cache."""
-    rows = []
-    for _ in range(steps + 1):
-        with torch.no_grad():
-            h = model.hf.model.language_model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state
-            rows.append(model.hf.lm_head(h[0, -1]))
-            embeds = torch.cat([embeds, model.decoder.embed(rows[-1].argmax())[None]])
-    return torch.stack(rows)
-
-
-@pytest.fixture
-def sequences(model):
-    return [torch.randn(length, model.width) for length in (7, 1, 12)]
-
-
-@torch.no_grad()
-def test_a_batch_of_different_lengths_equals_separate_forwards(model, sequences):
-    requests = [Request() for _ in sequences]
-    prefill(model.decoder, requests, sequences)
-    seen = [[request.logits] for request in requests]
-    for _ in range(4):
-        ids = step(model.decoder, requests)
-        assert ids == [request.pending for request in requests]
-        for each, request in zip(seen, requests, strict=True):
-            each.append(request.logits)
-    for each, embeds in zip(seen, sequences, strict=True):
-        torch.testing.assert_close(torch.stack(each), alone(model, embeds, 4), atol=1e-5, rtol=0)
+from compressor.decoding import Request, prefill, step
+from tests.decoding.reference import alone
 
 
 @torch.no_grad()
@@ -47,18 +18,6 @@ def test_requests_may_join_and_leave(model, sequences):
     step(model.decoder, requests)
     for request, embeds, count in zip(requests, sequences, (4, 2, 3), strict=True):
         torch.testing.assert_close(request.logits, alone(model, embeds, count)[-1], atol=1e-5, rtol=0)
-
-
-@torch.no_grad()
-def test_later_turns_of_a_batch_may_differ_in_length(model, sequences):
-    more = [torch.randn(length, model.width) for length in (3, 5, 1)]
-    requests = [Request() for _ in sequences]
-    prefill(model.decoder, requests, sequences)
-    prefill(model.decoder, requests, more)
-    for request, first, second in zip(requests, sequences, more, strict=True):
-        torch.testing.assert_close(
-            request.logits, alone(model, torch.cat([first, second]), 0)[0], atol=1e-5, rtol=0
-        )
 
 
 @torch.no_grad()
@@ -123,21 +82,3 @@ def dropped_reference(model, first, keep, new):
             position_embeddings=model.decoder.rotary(x, position_ids=positions),
         )
     return model.hf.lm_head(model.decoder.norm(x[0, -1]))
-
-
-def test_hidden_states_are_those_of_the_stock_model_and_differentiable(model, sequences):
-    embeds = torch.stack([sequences[0], sequences[0].flip(0)]).requires_grad_()
-    states = hidden_states(model.decoder, embeds)
-    stock = model.hf.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    torch.testing.assert_close(states, stock, atol=1e-5, rtol=0)
-    states.sum().backward()
-    assert embeds.grad.abs().sum() > 0
-
-
-def test_sampling():
-    logits = torch.tensor([0.0, 3.0, 2.9, -5.0])
-    assert Sampling().choose(logits) == 1
-    draws = {Sampling(1.0, 1.0, torch.Generator().manual_seed(seed)).choose(logits) for seed in range(40)}
-    assert {1, 2} <= draws
-    nucleus = {Sampling(1.0, 0.3, torch.Generator().manual_seed(seed)).choose(logits) for seed in range(40)}
-    assert nucleus == {1}

@@ -1,0 +1,165 @@
+"""One pass of a decoder over what is new: prefill, step, and a whole sequence without a cache."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.checkpoint import checkpoint
+
+from compressor.decoding.pruning import deciding_attention, kept_rows, take
+from compressor.decoding.request import Request, shared_cache
+from compressor.models.base import Decoder, PromptEmbeddings, on_device
+
+
+def prefill(
+    decoder: Decoder, requests: Sequence[Request], prompts: Sequence[PromptEmbeddings | Tensor]
+) -> list[int]:
+    """Read new embeddings after what each request has in its cache, and choose the next id of each.
+
+    Args:
+        decoder: of the model.
+        requests: any number, new or with caches of different lengths.
+        prompts: per request, L >= 1 tokens; in a later turn they begin with the pending id's. A plain tensor
+            (L, d) is text.
+    Returns:
+        the next id of each request, also its `pending`.
+    """
+    prompts = [PromptEmbeddings(each) if isinstance(each, Tensor) else each for each in prompts]
+    embeds = pad_sequence([each.embeddings for each in prompts], batch_first=True)  # (B, L, d)
+    lengths = [len(each) for each in prompts]
+    image_mask = _padded_mask(prompts) if decoder.takes_image_mask else None
+    return _forward(decoder, requests, embeds, lengths, image_mask)
+
+
+def _padded_mask(prompts: Sequence[PromptEmbeddings]) -> Tensor | None:
+    """The image masks of sequences of different lengths, (B, L), or None where all of them are text."""
+    if all(each.image_mask is None for each in prompts):
+        return None
+    masks = [
+        each.embeddings.new_zeros(len(each), dtype=torch.bool) if each.image_mask is None else each.image_mask
+        for each in prompts
+    ]
+    return pad_sequence(masks, batch_first=True)
+
+
+def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
+    """Read the pending id of each request and choose the next: one token for all in one pass.
+
+    Returns:
+        the next id of each request, also its `pending`.
+    """
+    device = requests[0].logits.device
+    ids = on_device([[request.pending] for request in requests], device)
+    return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
+
+
+def hidden_states(
+    decoder: Decoder, embeds: Tensor, checkpointed: bool = False, image_mask: Tensor | None = None
+) -> Tensor:
+    """One causal pass over whole sequences without a cache, with a graph where the input has one.
+
+    Args:
+        decoder: of the model.
+        embeds: (B, L, d), padded at the end.
+        checkpointed: keep only what enters each layer, and run the layer again in the backward pass.
+        image_mask: (B, L) booleans, True for the tokens of an image; None where there is none.
+    Returns:
+        (B, L, d) after the final norm.
+    """
+    positions = torch.arange(embeds.shape[1], device=embeds.device).expand(embeds.shape[:2])
+    rotary, x = decoder.rotary(embeds, position_ids=positions), embeds
+    for layer in decoder.layers:
+        call = partial(
+            layer,
+            attention_mask=None,
+            position_embeddings=rotary,
+            position_ids=positions,
+            **_image_argument(decoder, image_mask),
+        )
+        x = checkpoint(call, x, use_reentrant=False) if checkpointed else call(x)
+    return decoder.norm(x)
+
+
+def _image_argument(decoder: Decoder, image_mask: Tensor | None) -> dict[str, Tensor]:
+    """The argument of a layer call that says which tokens show an image, for the decoders that want it."""
+    wanted = decoder.takes_image_mask and image_mask is not None
+    return {"image_mask": image_mask} if wanted else {}
+
+
+def _forward(
+    decoder: Decoder,
+    requests: Sequence[Request],
+    x: Tensor,
+    lengths: list[int],
+    image_mask: Tensor | None = None,
+) -> list[int]:
+    """Read x (B, L, d), of which row b brings `lengths[b]` tokens, and choose the next id of each request."""
+    cache = shared_cache(requests, len(decoder.layers))
+    cache.incoming = lengths
+    starts = on_device([request.position for request in requests], x.device)
+    positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
+    rotary = decoder.rotary(x, position_ids=positions)
+    prunings = [None if request.position else request.pruning for request in requests]
+    mask, mask_lengths = None, None
+    for index, layer in enumerate(decoder.layers):
+        if index in {pruning.layer for pruning in prunings if pruning}:
+            kept = kept_rows(cache.incoming, prunings, index, x.device)
+            x, positions, image_mask = (take(each, kept) for each in (x, positions, image_mask))
+            cache.incoming = [len(rows) for rows in kept]
+            rotary, mask_lengths = decoder.rotary(x, position_ids=positions), None
+        if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
+            mask_lengths = cache.lengths[index]
+            mask = _mask(mask_lengths, cache.incoming, x)
+        entering = x
+        x = layer(
+            x,
+            attention_mask=mask,
+            position_embeddings=rotary,
+            position_ids=positions,
+            cache=cache,
+            use_cache=True,
+            **_image_argument(decoder, image_mask),
+        )
+        for row, pruning in enumerate(prunings):
+            if pruning and pruning.layer == index + 1 and pruning.kept is None:
+                attention = deciding_attention(decoder, cache, index, row, entering, rotary, pruning.query)
+                pruning.kept = pruning.select(attention)
+    cache.commit()
+    for request, length in zip(requests, lengths, strict=True):
+        request.position += length
+    return _choose(requests, decoder.head(decoder.norm(_last(x, cache.incoming))))
+
+
+def _choose(requests: Sequence[Request], logits: Tensor) -> list[int]:
+    """The next id of each request, from logits (B, vocabulary)."""
+    best = logits.argmax(-1).tolist()  # for all at once: here the host waits
+    for request, row, probable in zip(requests, logits, best, strict=True):
+        request.logits = row
+        request.pending = request.sampling.choose(row) if request.sampling.temperature else probable
+    return [request.pending for request in requests]
+
+
+def _last(x: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The last valid state of each row, (B, L, d) -> (B, d)."""
+    if len(set(lengths)) == 1:
+        return x[:, lengths[0] - 1]
+    return x[torch.arange(len(x), device=x.device), on_device(lengths, x.device) - 1]
+
+
+def _mask(held: Sequence[int], new: Sequence[int], x: Tensor) -> Tensor | None:
+    """Additive mask (B, 1, L, keys): a query sees what its row holds and itself; None where causal is enough.
+
+    Args:
+        held: entries of each row before this pass.
+        new: valid queries of each row; the padded ones see more than they should and are never read.
+        x: (B, L, d), for its length, dtype and device.
+    """
+    count = x.shape[1]
+    if (count == 1 or not any(held)) and len(set(held)) == 1:
+        return None  # padding is at the end, so causal attention from an empty cache never sees it
+    starts = on_device(held, x.device)
+    queries = starts[:, None, None] + torch.arange(count, device=x.device)[:, None]  # (B, L, 1)
+    hidden = torch.arange(max(held) + count, device=x.device) > queries  # (B, L, keys)
+    return x.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(x.dtype).min)[:, None]

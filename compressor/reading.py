@@ -1,0 +1,88 @@
+"""What the language model has read of a chat, so that it reads nothing twice.
+
+The transcript of a chat is a list of token ids; the cache is only a speed-up for a prefix of it.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from compressor.decoding import Pruning, Request, Sampling, prefill, step
+from compressor.models.base import VisionLanguageModel
+
+
+def closed_answer(model: VisionLanguageModel, ids: Sequence[int]) -> list[int]:
+    """The ids of an answer as a transcript holds them: with `eos_id` at the end, however the answer ended.
+
+    Args:
+        model: the model.
+        ids: with or without one of its `stop_ids` at the end.
+    """
+    ended = bool(ids) and ids[-1] in model.stop_ids
+    return [*(ids[:-1] if ended else ids), model.eos_id]
+
+
+class Reading:
+    """The ids of a chat that have been read, and the request whose cache holds their keys and values.
+
+    Args:
+        model: that reads.
+    Attributes:
+        ids: read so far; the image is one id among them.
+        request: whose pending id follows them.
+    """
+
+    def __init__(self, model: VisionLanguageModel) -> None:
+        self.model = model
+        self.forget()
+
+    def forget(self) -> None:
+        """Read everything anew the next time."""
+        self.request, self.ids = Request(), []
+
+    @torch.inference_mode()
+    def prefill(
+        self,
+        ids: Sequence[int],
+        image: Tensor,
+        sampling: Sampling,
+        prune: Callable[[], Pruning] | None = None,
+    ) -> int:
+        """Go on from the longest prefix of `ids` that was read already, and choose the id that follows them.
+
+        Args:
+            ids: a transcript with a new prompt.
+            image: what stands for the image's id, (m, d).
+            sampling: how this and the next ids are chosen.
+            prune: what leaves inside the decoder; asked for where the image is read.
+        Returns:
+            how many tokens were read, those of the image included where they were.
+        """
+        shared = self._shared(ids)
+        if self.model.image_token_id not in self.ids[:shared]:
+            self.forget()  # rewinding past the image: layers may differ in its entries
+            shared = 0
+            self.request.pruning = prune() if prune else None
+        self.request.rewind(len(self.ids) - shared)
+        del self.ids[shared:]
+        self.request.sampling = sampling
+        embeds = self.model.embed_ids(ids[shared:], None if shared else image)
+        prefill(self.model.decoder, [self.request], [embeds])
+        self.ids = list(ids)
+        return len(embeds)
+
+    def _shared(self, ids: Sequence[int]) -> int:
+        """Length of the prefix that `ids` shares with what was read; the last of `ids` is always read."""
+        shared = 0
+        while shared < min(len(ids) - 1, len(self.ids)) and ids[shared] == self.ids[shared]:
+            shared += 1
+        return shared
+
+    @torch.inference_mode()
+    def step(self) -> int:
+        """Read the pending id, and choose the next."""
+        pending = self.request.pending
+        next_id = step(self.model.decoder, [self.request])[0]
+        self.ids.append(pending)
+        return next_id
