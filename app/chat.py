@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from app import settings
 from app.sessions import Visit
-from compressor import ChatSession
+from compressor import ChatSession, model_options
 from compressor.errors import StudioError
 from compressor.evaluation.scoring import exact_match
 
@@ -214,8 +214,14 @@ def _note_settings(visit: Visit) -> None:
 
 def _setting(visit: Visit) -> str:
     chat = visit.chat
-    told = f"{chat.method.label} · {chat.rate:.0%} · {chat.image_tokens} of {len(chat.tokens)} image tokens"
-    return f"{told} · separators put back" if visit.reinserts_separators else told
+    told = [chat.method.label, f"{chat.rate:.0%}", f"{chat.image_tokens} of {len(chat.tokens)} image tokens"]
+    if visit.reinserts_separators:
+        told.append("separators put back")
+    for name, option in model_options().items():
+        value = chat.model.options.get(name, option.default)
+        if value != option.default:
+            told.append(option.title.lower() if value is True else f"{option.title.lower()}: {value}")
+    return " · ".join(told)
 
 
 def _unknown_words(visit: Visit, question: str) -> str:

@@ -14,14 +14,14 @@ from app.chat import notice, plain, progress_notice
 from app.loading import Shelf
 from app.sessions import Visit
 from app.uploads import clean_image, take_upload
-from compressor import ChatSession, list_methods, token_budget
+from compressor import ChatSession, list_methods, model_options, token_budget
 from compressor.data import scenes
 from compressor.errors import StudioError
 
 
 @dataclass(frozen=True)
 class ChoicesView:
-    """What the left column shows; `methods` are (label, name) pairs."""
+    """What the left column shows; `methods` are (label, name) pairs, `shown` the model's options by name."""
 
     picture: Image.Image | None
     notice: str
@@ -34,23 +34,24 @@ class ChoicesView:
     rate_matters: bool
     separators: str
     separators_matter: bool
+    shown: dict[str, bool | int]
 
 
 def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
     """Draws a generated scene that no training has seen, and starts a chat about it."""
     seed = scenes.HELD_OUT + secrets.randbelow(scenes.HELD_OUT) if seed is None else seed
     scene = scenes.scene(seed)
-    _start(visit, shelf, scene.image, scene, visit.model)
+    _start(visit, shelf, scene.image, scene)
 
 
 def upload(visit: Visit, shelf: Shelf, path: str) -> None:
     """Starts a chat about an uploaded picture; the file is deleted."""
-    _start(visit, shelf, take_upload(path), None, visit.model)
+    _start(visit, shelf, take_upload(path), None)
 
 
 def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
     """Starts a chat about the bundled photograph of this title."""
-    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None, visit.model)
+    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None)
 
 
 def remove_picture(visit: Visit, shelf: Shelf) -> None:
@@ -84,9 +85,22 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
             shelf.get(name)
             visit.model = name
         elif name != visit.model:
-            _start(visit, shelf, visit.image, visit.scene, name)
+            _start(visit, shelf, visit.image, visit.scene, model=name)
     finally:
         visit.wanted = None
+
+
+def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:
+    """Starts a chat about the same picture, shown to the model in another way.
+
+    Args:
+        values: of `model_options`, in their order.
+    """
+    shown = dict(zip(model_options(), values, strict=True))
+    if visit.image is None:
+        visit.shown = shown
+    else:
+        _start(visit, shelf, visit.image, visit.scene, shown=shown)
 
 
 def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
@@ -134,6 +148,7 @@ def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
         rate_matters=visit.method != "none",
         separators=visit.separators,
         separators_matter=visit.has_separators and _chooses(visit.method),
+        shown={} if visit.chat is None else visit.chat.model.options,
     )
 
 
@@ -152,14 +167,24 @@ def rate_line(visit: Visit) -> str:
     )
 
 
-def _start(visit: Visit, shelf: Shelf, image: Image.Image, scene: scenes.Scene | None, model: str) -> None:
-    """Compresses the picture and puts a new chat about it in the place of the old one."""
+def _start(
+    visit: Visit,
+    shelf: Shelf,
+    image: Image.Image,
+    scene: scenes.Scene | None,
+    *,
+    model: str | None = None,
+    shown: dict[str, bool | int] | None = None,
+) -> None:
+    """Compresses the picture and puts a new chat about it in the place of the old one; None keeps what is."""
+    model, shown = model or visit.model, visit.shown if shown is None else shown
     loaded = shelf.get(model)
     with visit.interrupting():
         options = method_options(visit.method, visit.separators)
-        chat = ChatSession(loaded, image, visit.method, visit.rate, **options)
+        variant = loaded.variant(**{name: shown[name] for name in loaded.options if name in shown})
+        chat = ChatSession(variant, image, visit.method, visit.rate, **options)
         _compress(chat, shelf)
-        visit.image, visit.scene, visit.chat, visit.model = image, scene, chat, model
+        visit.image, visit.scene, visit.chat, visit.model, visit.shown = image, scene, chat, model, shown
         visit.settings_of_turns.clear()
 
 

@@ -96,6 +96,9 @@ def _wire_choices(
     on(loaded.success, choices.new_scene)
     loaded = _private(left.model.input, waiting, [visit, left.model], left.notice, **waits)
     on(loaded.success, choices.choose_model, left.model)
+    for option in left.shown.values():
+        changes = option.release if isinstance(option, gr.Slider) else option.input
+        on(changes, choices.show, *left.shown.values())
     on(left.picture.upload, choices.upload, left.picture)
     on(left.picture.clear, choices.remove_picture)
     on(left.new_scene.click, choices.new_scene)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from compressor.geometry import TokenLayout
     from compressor.methods.registry import MethodInfo, get_method, list_methods
     from compressor.models.base import VisionLanguageModel
-    from compressor.models.catalog import ModelCard, list_models
+    from compressor.models.catalog import ModelCard, Option, list_models, model_options
     from compressor.models.loading import load_model
     from compressor.models.machine import Fit, fit
     from compressor.projection import Projection, token_budget
@@ -31,6 +31,8 @@ _HOMES = {
     "TurnStats": "compressor.turns",
     "MethodInfo": "compressor.methods.registry",
     "ModelCard": "compressor.models.catalog",
+    "Option": "compressor.models.catalog",
+    "model_options": "compressor.models.catalog",
     "Fit": "compressor.models.machine",
     "fit": "compressor.models.machine",
     "VisionLanguageModel": "compressor.models.base",
@@ -43,6 +45,7 @@ __all__ = [
     "ImageTokens",
     "MethodInfo",
     "ModelCard",
+    "Option",
     "Projection",
     "TokenLayout",
     "TurnStats",
@@ -52,6 +55,7 @@ __all__ = [
     "list_methods",
     "list_models",
     "load_model",
+    "model_options",
     "token_budget",
 ]
 

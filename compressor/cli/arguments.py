@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from compressor.models.base import VisionLanguageModel
+    from compressor.models.catalog import Family
 
 
 def names(text: str) -> list[str]:
@@ -43,9 +44,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            help="; ".join(f"{family.title}: {family.options[name].description}" for family in having),
+            help="; ".join(_explained(family, name) for family in having),
             **({"action": "store_true"} if switch else {"type": int}),
         )
+
+
+def _explained(family: "Family", name: str) -> str:
+    option = family.options[name]
+    return f"{option.title.lower()} ({family.title}): {option.description}"
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:

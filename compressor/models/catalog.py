@@ -14,18 +14,23 @@ class Option:
     """A choice that a family leaves to whoever loads a model, or asks one for a variant of itself.
 
     Args:
-        default: where nothing is chosen; its type is that of every value.
+        title: to show.
         description: what the value does, to show.
-        least: smallest value, of numbers.
+        default: where nothing is chosen; its type is that of every value.
+        least, most: smallest and largest value, of numbers.
     """
 
-    default: bool | int
+    title: str
     description: str
+    default: bool | int
     least: int = 0
+    most: int = 0
 
     def allows(self, value: object) -> bool:
         """Whether a value can be chosen."""
-        return type(value) is type(self.default) and (isinstance(value, bool) or value >= self.least)
+        if type(value) is not type(self.default):
+            return False
+        return isinstance(value, bool) or self.least <= value <= self.most
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ class Family:
                 raise InvalidOptionError(f"{self.title} has no option {name!r}; {known}.")
             option = self.options[name]
             if not option.allows(value):
-                kind = "True or False" if isinstance(option.default, bool) else f"at least {option.least}"
+                span = f"a whole number from {option.least} to {option.most}"
+                kind = "True or False" if isinstance(option.default, bool) else span
                 raise InvalidOptionError(f"{name} of {self.title} must be {kind}, not {value!r}.")
 
 
@@ -70,8 +76,9 @@ FAMILIES = {
         _LLAVA_FILES,
         options={
             "crop": Option(
+                "Middle square only",
+                "the rest of the image is cut off, as the Hub's processor does, instead of padding the image",
                 False,
-                "show the middle square only, as the Hub's processor does, instead of padding the image",
             )
         },
     ),
@@ -81,7 +88,11 @@ FAMILIES = {
         "xcomposer:load",
         ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
         packages=("sentencepiece",),
-        options={"hd_num": Option(24, "tiles that an image is cut into at most", least=1)},
+        options={
+            "hd_num": Option(
+                "Tiles at most", "more of them show finer detail and cost more tokens", 24, least=1, most=24
+            )
+        },
     ),
 }
 
@@ -199,3 +210,8 @@ CARDS: dict[str, ModelCard] = {
 def list_models() -> list[ModelCard]:
     """The cards of all models in the catalog, the bundled one first."""
     return list(CARDS.values())
+
+
+def model_options() -> dict[str, Option]:
+    """The options of all families by name; each model has those of its own family."""
+    return {name: option for family in FAMILIES.values() for name, option in family.options.items()}

@@ -339,7 +339,7 @@ def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
 def tiled(next_model, image):
     """A visitor with a model that cuts the picture into tiles, and its shelf."""
     visit, shelf = Visit(method="divprune", rate=0.5), Shelf(lambda name, progress: next_model)
-    choices._start(visit, shelf, image, None, "llava-next-7b")
+    choices._start(visit, shelf, image, None, model="llava-next-7b")
     return visit, shelf
 
 
@@ -379,3 +379,47 @@ def test_the_choice_of_separators_waits_for_a_method_that_has_it(tiled, method):
 def test_a_model_without_separators_offers_no_choice(visit, shelf):
     choices.retune(visit, shelf, "sample", 50, "reinsert")
     assert not choices.view(visit, shelf).separators_matter and visit.chat.projection.m == 8
+
+
+def test_the_middle_square_alone_can_be_shown(visit, shelf, tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (160, 80), "teal").save(path)
+    choices.upload(visit, shelf, str(path))
+    assert choices.view(visit, shelf).shown == {"crop": False}
+    padding = np.isnan(visit.chat.projection.layout.boxes[:, 0])
+    assert padding.sum() == 8
+    choices.show(visit, shelf, True, 24)
+    assert choices.view(visit, shelf).shown == {"crop": True} and visit.chat.turns == []
+    boxes = visit.chat.projection.layout.boxes
+    assert (boxes.min(0)[:2].tolist(), boxes.max(0)[2:].tolist()) == ([40, 0], [120, 80])
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    assert visit.settings_of_turns[0][1].endswith("image tokens · middle square only")
+    choices.new_scene(visit, shelf)  # a choice that stays with the visitor
+    assert choices.view(visit, shelf).shown == {"crop": True}
+
+
+def test_a_picture_that_cannot_be_shown_so_changes_nothing(visit, shelf):
+    choices._start(visit, shelf, Image.new("RGB", (990, 30)), None)
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    before = snapshot(visit)
+    with pytest.raises(ImageError, match="32 times"):
+        choices.show(visit, shelf, True, 24)
+    assert snapshot(visit) == before and choices.view(visit, shelf).shown == {"crop": False}
+
+
+def test_tiles_can_be_fewer(xcomposer):
+    visit, shelf = Visit(method="sample"), Shelf(lambda name, progress: xcomposer)
+    choices._start(visit, shelf, Image.new("RGB", (640, 400)), None, model="xcomposer-2.5-7b")
+    many = len(visit.chat.tokens)
+    choices.show(visit, shelf, False, 1)
+    assert len(visit.chat.tokens) < many and choices.view(visit, shelf).shown == {"hd_num": 1}
+    with pytest.raises(InvalidOptionError, match="from 1 to 24"):
+        choices.show(visit, shelf, False, 0)
+    assert choices.view(visit, shelf).shown == {"hd_num": 1}
+
+
+def test_without_a_picture_a_choice_waits_for_one(visit, shelf):
+    choices.remove_picture(visit, shelf)
+    choices.show(visit, shelf, True, 24)
+    choices.new_scene(visit, shelf)
+    assert choices.view(visit, shelf).shown == {"crop": True}

@@ -110,7 +110,9 @@ def test_the_legend_counts_the_view_that_is_drawn(tiled, method):
 
 def test_padding_is_counted_by_itself(shelf):
     visit = Visit()
-    choices._start(visit, shelf, Image.new("RGB", (80, 20)), None, "tiny")  # the middle two of four rows
+    choices._start(
+        visit, shelf, Image.new("RGB", (80, 20)), None, model="tiny"
+    )  # the middle two of four rows
     choices.retune(visit, shelf, "sample", 75)
     legend = inspector.view(visit).legend
     assert counts(legend) == [2, 0, 6] and outside(legend) == {"Padding": 8}
