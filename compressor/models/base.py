@@ -93,10 +93,11 @@ def gradient_picture(side: int) -> Image.Image:
 class VisionLanguageModel(ABC):
     """A loaded model.
 
-    Attributes: `family` (of the catalog; what options it has is said there, and each is an attribute), `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
-    (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`
-    (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once),
-    `projector` (features -> embeddings), `revision` (commit of the checkpoint, None where it is not known).
+    Attributes: `family` (of the catalog, which says its options; each is an attribute), `name` (catalog name,
+    or the directory's), `hf` (the transformers model), `decoder`, `width` (d), `context_length` in tokens,
+    `image_token_id` (stands for the whole image in a list of ids), `eos_id` (ends an answer in a transcript),
+    `image_size` (edge in pixels of what the vision encoder reads at once), `projector` (features ->
+    embeddings), `revision` (commit of the checkpoint, None where it is not known).
     """
 
     family: ClassVar[str]
