@@ -40,7 +40,7 @@ def test_a_step_allocates_about_what_is_estimated(
     step()
     settings = Settings(batch=batch, micro_batch=batch, rates=(rate,), checkpointing=checkpointing)
     found = estimate(
-        tiny.hf.config.text_config,
+        tiny.text_config,
         0,
         settings,
         n=len(samples[0].image),
