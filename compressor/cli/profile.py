@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
 
     if args.repeats < 1:
         raise InvalidOptionError("A median needs at least one repeat.")
+    if args.random_weights and (args.four_bit or args.device_map):
+        raise InvalidOptionError("Random weights are on one device and not in 4-bit: leave the option out.")
     _require_speed(args)
     if args.random_weights:
         dtype = getattr(torch, args.dtype) if args.dtype else None

@@ -44,6 +44,7 @@ def test_full_size_models_need_no_checkpoint(tmp_path, monkeypatch, small_builde
     ("arguments", "said"),
     [
         (["--methods", "magic"], "no method 'magic'"),
+        (["--random-weights", "--four-bit"], "not in 4-bit"),
         (["--random-weights"], "no sizes to give 'tiny'"),
         (["--rate", "1"], "rate must be at least 0"),
         (["--batch", "0"], "batch of at least 1"),
