@@ -190,7 +190,7 @@ def _expected_memory(
 
     seen = [samples[i] for i in range(min(100, len(samples)))]
     found = estimate(
-        model.hf.config.text_config,
+        model.text_config,
         sum(parameter.nbytes for parameter in model.hf.parameters()),
         settings,
         n=max(len(sample.image) for sample in seen),

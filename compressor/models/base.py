@@ -93,10 +93,14 @@ def gradient_picture(side: int) -> Image.Image:
 class VisionLanguageModel(ABC):
     """A loaded model.
 
-    Attributes: `family` (of the catalog; what options it has is said there, and each is an attribute), `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
-    (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`
-    (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once),
-    `projector` (features -> embeddings), `revision` (commit of the checkpoint, None where it is not known).
+    Attributes: `family` (of the catalog, which says its options; each is an attribute), `name` (catalog name,
+    or the directory's), `hf` (the transformers model), `decoder`, `width` (d), `context_length` in tokens,
+    `image_token_id` (stands for the whole image in a list of ids), `eos_id` (ends an answer in a transcript),
+    `image_size` (edge in pixels of what the vision encoder reads at once), `projector` (features ->
+    embeddings), `revision` (commit of the checkpoint, None where it is not known).
+
+    For those who count what it costs: `text_config` and `vision_config`, of the Llama and of the CLIP inside;
+    `image_rank`, of the low-rank part that every projection of a layer adds where a prompt shows an image.
     """
 
     family: ClassVar[str]
@@ -108,8 +112,11 @@ class VisionLanguageModel(ABC):
     image_token_id: int
     eos_id: int
     image_size: int
-    projector: Callable[[Tensor], Tensor]
+    projector: nn.Module
     tokenizer: Any
+    text_config: Any
+    vision_config: Any
+    image_rank: int = 0
     revision: str | None = None
 
     @property
@@ -198,6 +205,10 @@ class VisionLanguageModel(ABC):
                 features.append(view.require("cls_feature")[None])
             features.append(view.features)
         return self.projector(projection.apply(torch.cat(features)))
+
+    def projected(self, tokens: ImageTokens) -> int:
+        """How many tokens of an image the projector reads when it is encoded: those of all views."""
+        return sum(len(view) for view in tokens.views)
 
     @abstractmethod
     def prompt_ids(self, question: str, first: bool) -> list[int]:

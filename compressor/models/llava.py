@@ -19,8 +19,8 @@ MAX_CROP_ASPECT = 32
 class Llava(ClipLlava):
     """A LLaVA-1.5 checkpoint; arguments as of the base class.
 
-    Attributes: `crop`, whether the middle is cut out of non-square images, as the checkpoint's processor does,
-    instead of padding them to a square in the processor's mean colour, as the original evaluation does.
+    Attributes: `crop`, whether the middle is cut out of non-square images, as the checkpoint's processor
+    does, instead of padding them to a square in its mean colour, as the original evaluation does.
     """
 
     family = "llava"

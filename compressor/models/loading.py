@@ -14,7 +14,7 @@ from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS, FAMILIES, ModelCard
 from compressor.models.hub import Progress
 from compressor.models.machine import DeviceMap
-from compressor.models.weight_files import damaged
+from compressor.models.weight_files import damaged, stored_bytes
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -184,9 +184,7 @@ def _require_room(directory: Path, name: str, means: dict[str, Any]) -> None:
         return
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     stored = 4 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 2
-    patterns = ("model*.safetensors", "pytorch_model*.bin")
-    files = [file for pattern in patterns for file in directory.glob(pattern)]
-    numbers = sum(file.stat().st_size for file in files) / stored
+    numbers = stored_bytes(directory) / stored
     share = machine.PACKED_SHARE if means["four_bit"] else 0.0
     needed = machine.number_bytes(numbers, means["dtype"], share)
     machine.require_free(needed, repr(name), means["device"])

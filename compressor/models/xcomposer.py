@@ -55,8 +55,10 @@ class XComposer(VisionLanguageModel):
     ) -> None:
         self.hf, self.name, self.context_length = network, name, context_length
         self._tokenizer = tokenizer
-        self.width = network.language.config.hidden_size
-        self.projector, vision = network.vision_proj, network.tower.config
+        self.text_config, self.vision_config = network.language.config, network.tower.config
+        self.image_rank = network.rank
+        self.width = self.text_config.hidden_size
+        self.projector, vision = network.vision_proj, self.vision_config
         self.image_size = vision.image_size
         self.hooks = TowerHooks(network.tower.encoder.layers, -1, vision.num_attention_heads, has_cls=True)
         self.image_token_id = -1  # no id of the vocabulary: an image has no token of its own
@@ -147,6 +149,10 @@ class XComposer(VisionLanguageModel):
             for index, (own, each) in enumerate(zip(places.to(self.device), layouts, strict=True))
         )
         return ImageTokens(features, embeddings, layout, tiles=tiles, tile_order=order)
+
+    def projected(self, tokens: ImageTokens) -> int:
+        """See the base class; the separators pass the projector, too."""
+        return len(tokens)
 
     def prompt_ids(self, question: str, first: bool) -> list[int]:
         """The chat format of InternLM2: the image follows the begin token, before the first turn."""

@@ -76,7 +76,7 @@ class XComposerNetwork(nn.Module):
         super().__init__()
         language = language_config(config)
         vision = CLIPVisionConfig(**{**TOWER, **config.get("vision", {})}, attn_implementation="sdpa")
-        rank = config.get("plora_rank", RANK)
+        self.rank = rank = config.get("plora_rank", RANK)
         merged, width = 4 * vision.hidden_size, language.hidden_size
         with torch.device("meta"):  # in the order of work, in which GPUs are filled
             self.tower = CLIPVisionModel(vision)

@@ -8,9 +8,11 @@ from torch import nn
 
 from compressor import ChatSession, load_model
 from compressor.decoding import Request, prefill
+from compressor.evaluation.memory import peak_bytes
 from compressor.models import machine
 from compressor.models.four_bit import is_four_bit, without_weights
 from compressor.models.machine import PACKED_BYTES
+from compressor.models.xcomposer import from_checkpoint
 
 LAYERS = {  # start of the names of the decoder's layers
     "checkpoint": "model.language_model.layers.",
@@ -127,6 +129,21 @@ def test_gradients_pass_through_to_the_image_tokens(unpacked, small):
         each.decoder.layers[0](x, position_embeddings=rotary, attention_mask=None).square().sum().backward()
         gradients.append(x.grad)
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-4)
+
+
+def test_loading_holds_one_matrix_that_is_not_quantised_yet(published_config, published_tensors):
+    """At the worst moment the finished model and one matrix of it, with its scales, are in memory."""
+    made = []
+
+    def load():
+        made.append(from_checkpoint(published_config, published_tensors, dtype=torch.bfloat16, four_bit=True))
+
+    held = list(published_tensors.values())
+    peak = peak_bytes(load, torch.device("cpu"), held) - sum(tensor.nbytes for tensor in held)
+    network = made[0].hf
+    finished = sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()])
+    matrix = 2 * max(each.in_features * each.out_features for each in matrices(made[0]).values())
+    assert finished < peak < finished + 1.2 * matrix
 
 
 def test_a_layer_is_made_without_memory():
