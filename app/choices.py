@@ -205,7 +205,7 @@ def models_here(shelf: Shelf) -> str:
     """A list of all models: which fit this machine, and why the others do not."""
     items = "".join(
         f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> "
-        f"{plain(offer.sentence)}</li>"
+        f'{plain(offer.sentence)} <span class="facts">{plain(offer.facts)}</span></li>'
         for offer in shelf.offers
     )
     return f'<ul class="models">{items}</ul>'

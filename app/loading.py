@@ -5,11 +5,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compressor import ModelCard, fit, get_method, list_methods, list_models, load_model
+from compressor import ModelCard, best_way, get_method, list_methods, list_models, load_model
 from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
 
 
@@ -17,8 +17,9 @@ from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
 class Offer:
     """A model as the page lists it.
 
-    `sentence` says why it does not fit this machine, or what else there is to know of its files; `notice` is
-    what to know before judging its answers.
+    `facts` are its size and licence in a line; `sentence` says why it does not fit this machine, or what else
+    there is to know of its files; `notice` is what to know before judging its answers; `way` are the options
+    of `load_model` by which it fits.
     """
 
     name: str
@@ -26,7 +27,9 @@ class Offer:
     description: str
     fits: bool
     sentence: str
+    facts: str = ""
     notice: str = ""
+    way: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Progress(NamedTuple):
@@ -125,7 +128,7 @@ class Shelf:
             self._told[name] = Progress(share, sentence)
 
         try:
-            loading.set_result(self._load(self._sources[name], progress=tell))
+            loading.set_result(self._load(self._sources[name], progress=tell, **self.offer(name).way))
         except Exception as error:  # whatever it is, it belongs to those who wait
             loading.set_exception(error)
 
@@ -154,6 +157,12 @@ class Shelf:
 
 
 def _offer(card: ModelCard) -> Offer:
-    found = fit(card)
+    found, way = best_way(card)
     title = f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title
-    return Offer(card.name, title, card.description, found.fits, found.sentence, card.notice)
+    memory = f"{card.memory_gb:g} GB in 16 bits"
+    if card.four_bit_gb is not None:
+        memory += f", {card.four_bit_gb:g} GB in 4"
+    if way.get("four_bit"):
+        title = f"{card.title}, {card.four_bit_gb:g} GB in 4-bit"
+    facts = f"Up to {card.image_tokens:,} image tokens; {memory}; licence: {card.licence}."
+    return Offer(card.name, title, card.description, found.fits, found.sentence, facts, card.notice, way)

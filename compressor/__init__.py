@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from compressor.models.base import VisionLanguageModel
     from compressor.models.catalog import ModelCard, Option, list_models, model_options
     from compressor.models.loading import load_model
-    from compressor.models.machine import Fit, fit
+    from compressor.models.machine import Fit, best_way, fit
     from compressor.projection import Projection, token_budget
     from compressor.session import ChatSession
     from compressor.tokens import ImageTokens
@@ -34,6 +34,7 @@ _HOMES = {
     "Option": "compressor.models.catalog",
     "model_options": "compressor.models.catalog",
     "Fit": "compressor.models.machine",
+    "best_way": "compressor.models.machine",
     "fit": "compressor.models.machine",
     "VisionLanguageModel": "compressor.models.base",
     "token_budget": "compressor.projection",
@@ -50,6 +51,7 @@ __all__ = [
     "TokenLayout",
     "TurnStats",
     "VisionLanguageModel",
+    "best_way",
     "fit",
     "get_method",
     "list_methods",

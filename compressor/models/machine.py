@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -64,6 +65,25 @@ def fit(
             f"{free / 1e9:.1f} GB left; make room, or let HF_HOME name a larger disk.",
         )
     return Fit(True, f"It is downloaded when it is first loaded, about {card.memory_gb:.1f} GB.")
+
+
+def ways_to_load() -> list[dict[str, Any]]:
+    """Options of `load_model` by which a model may fit this machine, the most faithful first."""
+    ways: list[dict[str, Any]] = [{}]
+    if torch.cuda.is_available():  # a CPU would compute with 4-bit weights, but for minutes
+        spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
+        ways += [spread, {"four_bit": True}, spread | {"four_bit": True}]
+    return [way for index, way in enumerate(ways) if way not in ways[:index]]
+
+
+def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:
+    """How this machine holds a model at best: as it is, over several GPUs, or in 4-bit.
+
+    Returns:
+        whether it fits; and the options of `load_model` for it.
+    """
+    found = [(fit(card, **way), way) for way in ways_to_load()]
+    return next(((each, way) for each, way in found if each.fits), found[0])
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -155,9 +175,14 @@ def lacking_memory(
         return ""
     precision = "4-bit" if four_bit else str(dtype).removeprefix("torch.")
     where = "this machine has" if device.type == "cpu" else "the GPUs have" if spread else "the GPU has"
+    instead = "use a smaller model or a larger machine"
+    packed = weight_bytes(card, dtype, four_bit=True)
+    if device.type == "cuda" and not four_bit and packed <= there:
+        package = "" if find_spec("bitsandbytes") else f", which needs {BITSANDBYTES}"
+        instead = f"load it in 4-bit, about {packed / 1e9:.1f} GB{package}, or use a smaller model"
     return (
         f"{card.title} needs about {needed / 1e9:.1f} GB of memory in {precision} and {where} "
-        f"{there / 1e9:.1f} GB; use a smaller model or a larger machine."
+        f"{there / 1e9:.1f} GB; {instead}."
     )
 
 

@@ -323,16 +323,33 @@ def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint)
 
 
 def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
-    def fit(card):
-        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else "")
+    def best_way(card):
+        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else ""), {}
 
-    monkeypatch.setattr(loading, "fit", fit)
+    monkeypatch.setattr(loading, "best_way", best_way)
     shelf = Shelf()
     text, labels = choices.models_here(shelf), [label for label, _ in choices.model_choices(shelf)]
     large = sum(card.memory_gb > 20 for card in list_models())
     assert text.count("It needs 27 GB &amp; more.") == large > 0
     assert text.count(": fits.") == len(list_models()) - large and text.count(": does not fit.") == large
     assert sum("(not here)" in label for label in labels) == large
+
+
+def test_a_model_is_loaded_in_the_way_in_which_it_fits(monkeypatch):
+    packed = {"four_bit": True}
+    monkeypatch.setattr(loading, "best_way", lambda card: (Fit(True, ""), packed if card.four_bit_gb else {}))
+    asked = []
+    shelf = Shelf(lambda name, progress, **way: asked.append((name, way)))
+    assert "LLaVA-1.5 7B, 4.5 GB in 4-bit" in dict(choices.model_choices(shelf))
+    shelf.get("llava-1.5-7b")
+    assert asked == [("llava-1.5-7b", {"four_bit": True})]
+
+
+def test_the_list_says_what_a_model_takes_and_its_licence():
+    text = choices.models_here(Shelf())
+    assert (
+        "Up to 576 image tokens; 14.1 GB in 16 bits, 4.5 GB in 4; licence: Llama 2 Community License." in text
+    )
 
 
 @pytest.fixture
