@@ -27,6 +27,15 @@ def test_evaluate_prints_and_writes_the_same_numbers(tmp_path, capsys) -> None:
     assert data["paired"][0]["difference"] == "metacompress - sample"
 
 
+def test_methods_take_options(tmp_path) -> None:
+    out = tmp_path / "results.json"
+    asked = "visionzip:class_token=False,visionzip:per_view=8,fastv:layer=1,sample:separators=reinsert"
+    assert main(["evaluate", "--methods", asked, "--dialogues", "3", "--json", str(out)]) == 0
+    rows = {row["method"]: row for row in json.loads(out.read_text())["results"]}
+    assert list(rows) == asked.split(",")
+    assert [row["image_tokens"] for row in rows.values()] == [26, 8, 26, 26]
+
+
 def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -> None:
     folders = []
     for seed in (0, 1):
@@ -65,6 +74,9 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
         (["--dialogues", "1"], "at least 2 dialogues"),
         (["--methods", "sample,sample"], "name each once"),
         (["--compressor", "/nowhere/at/all"], "No readable compressor weights"),
+        (["--methods", "visionzip:per_view"], "written name=value, not 'per_view'"),
+        (["--methods", "visionzip:per_view=0"], "at least 1 token per view"),
+        (["--methods", "sample:tiles=2"], "does not take these options: tiles"),
         (["--methods", ""], "nothing to evaluate"),
     ],
 )

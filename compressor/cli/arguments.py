@@ -1,14 +1,18 @@
 """What the commands share: how arguments are read, and how results are written beside their command."""
 
 import argparse
+import ast
 import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.errors import InvalidOptionError
+
 if TYPE_CHECKING:
     import torch
 
+    from compressor.methods.base import Method
     from compressor.models.base import VisionLanguageModel
     from compressor.models.catalog import Family
 
@@ -21,6 +25,29 @@ def names(text: str) -> list[str]:
 def rates(text: str) -> list[float]:
     """Numbers separated by commas."""
     return [float(rate) for rate in names(text)]
+
+
+def made_method(text: str, model: "VisionLanguageModel") -> "Method":
+    """A method for a model, by its name, or by name and options as in "visionzip:per_view=64".
+
+    Raises:
+        UnknownMethodError, InvalidOptionError: there is no such method, or it has no such option.
+    """
+    from compressor import get_method
+
+    name, *options = text.split(":")
+    return get_method(name, model=model, **dict(map(_option, options)))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Name and value of "name=value"; a value that is no Python literal is text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidOptionError(f"An option of a method is written name=value, not {text!r}.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

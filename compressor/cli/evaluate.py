@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compressor.cli.arguments import (
     add_model,
     command_line,
+    made_method,
     names,
     open_model,
     options_of,
@@ -40,7 +41,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     option("--data", default="scenes", help="scenes, scenes-a, scenes-b, gqa, vqa-v2, convbench, video-mme")
     option("--folder", type=Path, help="that holds the files of the benchmark")
     option("--split", default="validation", help="train or validation")
-    option("--methods", type=names, default=["none", "sample", "metacompress"])
+    option(
+        "--methods",
+        type=names,
+        default=["none", "sample", "metacompress"],
+        help="names, each with its options if any, e.g. sample,visionzip:per_view=64,fastv:layer=3",
+    )
     option("--rates", type=rates, default=[0.9], help="shares of tokens that go, e.g. 0.7,0.9")
     option("--dialogues", type=int, help="how many at most; if not given all there are, and 500 scenes")
     option("--turns", type=int, default=3)
@@ -99,9 +105,9 @@ def _asked(
     from compressor.methods.metacompress import MetaCompress
 
     settings = []
-    for name in args.methods:
-        method = get_method(name, model=model)
-        settings += [Setting.of(method, rate) for rate in ([0.0] if name == "none" else args.rates)]
+    for text in args.methods:
+        method = made_method(text, model)
+        settings += [Setting.of(method, rate, text) for rate in ([0.0] if text == "none" else args.rates)]
     for folder in args.compressor:
         learned = MetaCompress.load(folder, model_name=model.name, d=model.width).to(model.device)
         settings += [Setting.of(learned, rate, _label(folder)) for rate in args.rates]

@@ -8,6 +8,7 @@ from pathlib import Path
 from compressor.cli.arguments import (
     add_model,
     command_line,
+    made_method,
     names,
     open_model,
     options_of,
@@ -35,7 +36,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     profile.add_argument(
         "--random-weights", action="store_true", help="the model's full size without its checkpoint"
     )
-    profile.add_argument("--methods", type=names, default=["all"], help="names, or all")
+    profile.add_argument(
+        "--methods", type=names, default=["all"], help="names, with options as in evaluate, or all"
+    )
     profile.add_argument("--rate", type=float, default=0.9, help="share of the image tokens that goes")
     profile.add_argument("--batch", type=_numbers, default=[1, 16], help="prompts side by side, e.g. 1,16")
     profile.add_argument("--prompt-tokens", type=int, default=32, help="text tokens of a prompt")
@@ -51,7 +54,7 @@ def run(args: argparse.Namespace) -> None:
     """Prints a table for each batch, base first, and writes the rows as JSON where asked."""
     import torch
 
-    from compressor import get_method, list_methods
+    from compressor import list_methods
     from compressor.evaluation.efficiency import measure
     from compressor.evaluation.workload import Workload
     from compressor.models.random_weights import random_model
@@ -68,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         model = open_model(args, args.device)
     known = [info.name for info in list_methods()]
     asked = known if args.methods == ["all"] else args.methods
-    methods = {name: get_method(name, model=model) for name in dict.fromkeys([BASE, *asked])}
+    methods = {text: made_method(text, model) for text in dict.fromkeys([BASE, *asked])}
     rows = []
     for batch in args.batch:
         workload = Workload(batch, args.prompt_tokens, args.new_tokens, args.image_size)
