@@ -13,11 +13,12 @@ from app.sessions import VisitStore
 from app.theme import STYLE_SHEET, studio_theme
 from compressor.errors import InvalidOptionError
 
+store = VisitStore()
 try:
-    shelf = Shelf(local=local_models(os.environ.get("STUDIO_MODELS", "")))
+    shelf = Shelf(local=local_models(os.environ.get("STUDIO_MODELS", "")), in_use=store.models)
 except InvalidOptionError as error:
     sys.exit(str(error))
-demo = build(shelf, VisitStore())
+demo = build(shelf, store)
 
 
 def main() -> None:

@@ -2,15 +2,16 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from compressor import ModelCard, best_way, get_method, list_methods, list_models, load_model
-from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
+from compressor.errors import InvalidOptionError, NoMemoryLeftError, StudioError, UnknownModelError
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,21 @@ def local_models(directories: str) -> dict[str, Path]:
 
 
 class Shelf:
-    """Loads models by name, each once and in a thread of its own, and keeps them.
+    """Loads models by name, each once and in a thread of its own, and keeps them while there is room.
 
     Args:
         load: from a catalog name or a directory to a model, telling `progress` (see `load_model`).
         local: what is offered beside the catalog, by name.
+        in_use: says which models visitors chat with: they are never put away to make room for another one.
     """
 
     def __init__(
-        self, load: Callable[..., Any] = load_model, local: Mapping[str, Path] | None = None
+        self,
+        load: Callable[..., Any] = load_model,
+        local: Mapping[str, Path] | None = None,
+        in_use: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        self._load = load
+        self._load, self._in_use = load, in_use
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
         self._sources |= local or {}
         self.offers = [_offer(card) for card in list_models()]
@@ -127,10 +132,26 @@ class Shelf:
         def tell(share: float, sentence: str) -> None:
             self._told[name] = Progress(share, sentence)
 
+        load = partial(self._load, self._sources[name], progress=tell, **self.offer(name).way)
         try:
-            loading.set_result(self._load(self._sources[name], progress=tell, **self.offer(name).way))
+            try:
+                model = load()
+            except NoMemoryLeftError:
+                if not self._put_away():
+                    raise
+                model = load()
+            loading.set_result(model)
         except Exception as error:  # whatever it is, it belongs to those who wait
             loading.set_exception(error)
+
+    def _put_away(self) -> bool:
+        """Forgets the models that nobody chats with; whether there were any."""
+        with self._lock:
+            used = self._in_use()
+            unused = [name for name, model in self._models.items() if model.done() and name not in used]
+            for name in unused:
+                del self._models[name]
+        return bool(unused)
 
     def offer(self, name: str) -> Offer:
         """What the page says of the model of this name."""

@@ -126,6 +126,11 @@ class VisitStore:
         if visit is not None and visit.chat is not None:
             visit.chat.stop()
 
+    def models(self) -> set[str]:
+        """Names of the models that visitors chat with."""
+        with self._lock:
+            return {visit.model for visit in self._visits.values()}
+
     def __len__(self) -> int:
         return len(self._visits)
 

@@ -41,6 +41,10 @@ class ModelUnavailableError(ModelError):
     """A known model cannot be loaded here: its files, the network or the memory are missing."""
 
 
+class NoMemoryLeftError(ModelUnavailableError):
+    """A model would fit this machine, but other models or programs hold the memory."""
+
+
 class ModelMismatchError(ModelError, ValueError):
     """Things made for different models, or for different images, were put together."""
 

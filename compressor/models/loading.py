@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 
-from compressor.errors import ModelError, ModelUnavailableError, StudioError, UnknownModelError
+from compressor.errors import (
+    ModelError,
+    ModelUnavailableError,
+    NoMemoryLeftError,
+    StudioError,
+    UnknownModelError,
+)
 from compressor.models import hub, machine
 from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS, FAMILIES, ModelCard
@@ -162,8 +168,8 @@ def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, 
     except StudioError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise ModelUnavailableError(
-            f"There is not enough memory for {name!r}; use a smaller model."
+        raise NoMemoryLeftError(
+            f"There is not enough memory for {name!r}; put other models away, or use a smaller one."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise _unreadable(directory, family) from error

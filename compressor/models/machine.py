@@ -1,5 +1,6 @@
 """What this machine can hold: whether a model of the catalog fits, and if not why."""
 
+import gc
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from compressor.errors import InvalidOptionError, ModelUnavailableError
+from compressor.errors import InvalidOptionError, ModelUnavailableError, NoMemoryLeftError
 from compressor.models import hub
 from compressor.models.catalog import FAMILIES, ModelCard
 
@@ -217,13 +218,18 @@ def require_free(needed: float, name: str, device: torch.device, spread: bool = 
         name: of the model.
         device, spread: where they go.
     Raises:
-        ModelUnavailableError: other models or programs hold the memory.
+        NoMemoryLeftError: other models or programs hold the memory.
     """
     free, _ = memory(device, spread)
     if needed > free:
-        raise ModelUnavailableError(
+        gc.collect()  # a model that nobody uses any more may still be there
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        free, _ = memory(device, spread)
+    if needed > free:
+        raise NoMemoryLeftError(
             f"{name} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
-            "close what uses the rest, or use a smaller model."
+            "put other models away, close what uses the rest, or use a smaller model."
         )
 
 

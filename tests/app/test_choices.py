@@ -16,6 +16,7 @@ from compressor.errors import (
     ImageError,
     InvalidOptionError,
     ModelUnavailableError,
+    NoMemoryLeftError,
     StudioError,
     UnknownModelError,
 )
@@ -274,6 +275,30 @@ def test_two_visitors_see_the_progress_of_one_load(model):
     go_on.set()
     assert all(told == (0.5, "Reading") for stream in streams for told in stream)
     assert loads == ["tiny"] and shelf.get("tiny") is model
+
+
+def test_models_that_nobody_uses_make_room(model):
+    held, loads = set(), []
+
+    def load(name, progress, **way):
+        loads.append(name)
+        if len(held) == 2:
+            held.clear()  # what the shelf has forgotten is freed
+            raise NoMemoryLeftError("The memory is full.")
+        held.add(name)
+        return model
+
+    in_use = ["tiny"]
+    shelf = Shelf(load, in_use=lambda: in_use)
+    for name in ("tiny", "llava-1.5-7b", "llava-next-7b"):
+        shelf.get(name)
+    assert loads == ["tiny", "llava-1.5-7b", "llava-next-7b", "llava-next-7b"]
+    shelf.get("tiny")
+    assert len(loads) == 4  # a visitor chats with it: it was kept
+    in_use = ["tiny", "llava-next-7b"]
+    held.update(("tiny", "llava-next-7b"))
+    with pytest.raises(NoMemoryLeftError, match="The memory is full"):
+        shelf.get("llava-1.5-7b")
 
 
 def test_an_error_that_is_no_sentence_reaches_who_waits():

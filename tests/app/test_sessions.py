@@ -77,3 +77,13 @@ def test_a_visit_that_stays_busy_is_reported():
     visit.chat = type("Deaf", (), {"stop": lambda self: None})()
     with visit.busy, pytest.raises(VisitError, match="try again"), visit.interrupting(timeout_s=0.1):
         pytest.fail("the visit was not free")
+
+
+def test_the_store_knows_which_models_are_chatted_with():
+    store = VisitStore()
+    assert store.models() == set()
+    keys = [store.open() for _ in range(2)]
+    store.get(keys[1]).model = "llava-1.5-7b"
+    assert store.models() == {"tiny", "llava-1.5-7b"}
+    store.close(keys[1])
+    assert store.models() == {"tiny"}
