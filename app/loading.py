@@ -134,15 +134,18 @@ class Shelf:
 
         load = partial(self._load, self._sources[name], progress=tell, **self.offer(name).way)
         try:
-            try:
-                model = load()
-            except NoMemoryLeftError:
-                if not self._put_away():
-                    raise
-                model = load()
-            loading.set_result(model)
+            loading.set_result(self._with_room(load))
         except Exception as error:  # whatever it is, it belongs to those who wait
             loading.set_exception(error)
+
+    def _with_room(self, load: Callable[[], Any]) -> Any:
+        """What `load` gives, if need be once more in the room of models that nobody chats with."""
+        try:
+            return load()
+        except NoMemoryLeftError:
+            if not self._put_away():
+                raise
+        return load()  # outside of the handler: the error holds what the first attempt had loaded
 
     def _put_away(self) -> bool:
         """Forgets the models that nobody chats with; whether there were any."""
