@@ -119,6 +119,14 @@ def test_layers_elsewhere_are_brought_what_they_read(published_config, published
     assert states.is_meta and states.shape == (1, 4, model.width)
 
 
+def test_buffers_go_where_the_weights_around_them_go(published_config, published_tensors):
+    """No checkpoint holds them; "meta" stands for a GPU."""
+    hf = from_checkpoint(published_config, published_tensors, device="meta").hf
+    buffers = dict(hf.named_buffers())
+    assert {"language.rotary_emb.inv_freq", "tower.embeddings.position_ids"} <= set(buffers)
+    assert all(tensor.is_meta for tensor in [*buffers.values(), *hf.parameters()])
+
+
 @pytest.mark.parametrize("part", BEFORE)
 def test_a_device_map_may_not_part_encoder_and_embeddings(published_config, published_tensors, part):
     device_map = full_map("xcomposer_checkpoint", 3, "meta", [part])
