@@ -13,7 +13,6 @@ from compressor.evaluation.workload import (
     answer,
     random_images,
     random_prompt,
-    reductions,
 )
 from compressor.models.random_weights import CLIP_L_336, VICUNA_7B, random_model
 
@@ -35,10 +34,10 @@ def counted(asked):
         state["tokens"], state["budgets"] = asked.encode()
 
     def compress():
-        state["reduced"], state["requests"], _ = reductions(asked, state["tokens"], state["budgets"])
+        state["reduced"], state["requests"] = asked.reduce(state["tokens"], state["budgets"])
 
     def read():
-        embeds = [model.embed_ids(asked.prompt, image) for image in state["reduced"]]
+        embeds = [model.embed_ids(asked.prompt, each.image) for each in state["reduced"]]
         prefill(model.decoder, state["requests"], embeds)
 
     def write():

@@ -16,7 +16,6 @@ from compressor.evaluation.workload import (
     answer,
     random_images,
     random_prompt,
-    reductions,
 )
 from compressor.methods.metacompress import MetaCompress
 from compressor.models.base import Views
@@ -63,9 +62,9 @@ def to_the_first_token(asked):
     """All of an answer up to its first token; torch is watched on the way."""
     with torch.inference_mode(), Watch() as watch:
         tokens, budgets = asked.encode()
-        reduced, requests, _ = reductions(asked, tokens, budgets)
+        reduced, requests = asked.reduce(tokens, budgets)
         model = asked.model
-        decoding.prefill(model.decoder, requests, [model.embed_ids(asked.prompt, x) for x in reduced])
+        decoding.prefill(model.decoder, requests, [model.embed_ids(asked.prompt, x.image) for x in reduced])
     return watch
 
 
@@ -129,8 +128,8 @@ def test_the_first_logits_are_those_of_a_chat(model, image, name):
     prompt = model.prompt_ids("how many cats?", first=True)
     asked = Batch(model, get_method(name, model=model), 0.7, model.prepare([image]), prompt, 1)
     with torch.inference_mode():
-        reduced, requests, _ = reductions(asked, *asked.encode())
-        decoding.prefill(model.decoder, requests, [model.embed_ids(prompt, reduced[0])])
+        (reduced,), requests = asked.reduce(*asked.encode())
+        decoding.prefill(model.decoder, requests, [model.embed_ids(prompt, reduced.image)])
     torch.testing.assert_close(requests[0].logits, session.reading.request.logits, atol=1e-5, rtol=0)
 
 
