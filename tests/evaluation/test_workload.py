@@ -7,21 +7,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from compressor import ChatSession, decoding, get_method, list_methods
+from compressor import ChatSession, decoding, get_method
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.workload import (
     STAGES,
     Batch,
     Workload,
     answer,
-    random_images,
     random_prompt,
 )
 from compressor.methods.metacompress import MetaCompress
 from compressor.models.base import Views
 from compressor.models.random_weights import random_model
+from tests.evaluation.batches import METHODS, batch_of
 
-METHODS = [info.name for info in list_methods()]
 READ_BY_HOST = {
     "_local_scalar_dense",
     "equal",
@@ -68,12 +67,6 @@ def to_the_first_token(asked):
     return watch
 
 
-def batch_of(model, name, batch=2, new_tokens=3):
-    workload = Workload(batch, 7, new_tokens, (90, 60))
-    views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
-    return Batch(model, get_method(name, model=model), 0.7, views, prompt, new_tokens)
-
-
 @pytest.mark.parametrize("name", METHODS)
 def test_the_host_reads_nothing_before_the_first_token(small_llava, name):
     asked = batch_of(small_llava, name)
@@ -114,7 +107,7 @@ def test_an_answer_reports_what_its_cache_holds(small_llava, name):
     found = answer(asked)
     m = MAX_IMAGE_TOKENS if name == "none" else 19
     assert found.image_tokens == m and len(found.lengths) == 2
-    assert all(row[-1] == m + 7 for row in found.lengths)
+    assert all(row[-1] == m + 9 for row in found.lengths)
     entry = 2 * 48 * 4  # keys and values of a token in a layer, in float32
     assert found.cache_bytes == sum(length + 4 for row in found.lengths for length in row) * entry
     assert set(found.stages_s) == set(STAGES) and all(value >= 0 for value in found.stages_s.values())
