@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from app import settings
 from app.sessions import Visit
-from compressor import ChatSession
+from compressor import ChatSession, model_options
 from compressor.errors import StudioError
 from compressor.evaluation.scoring import exact_match
 
@@ -56,6 +56,12 @@ def notice(kind: str, text: str) -> str:
         return ""
     role, word = ("alert", "Not done") if kind == "error" else ("status", "Note")
     return f'<p class="notice {kind}" role="{role}"><b>{word}:</b> {plain(text)}</p>'
+
+
+def progress_notice(share: float, sentence: str) -> str:
+    """A line that says how far something is: the share that is done, in [0, 1], as a bar."""
+    bar = f'<progress max="1" value="{share:.3f}" aria-label="{html.escape(sentence)}"></progress>'
+    return f'<p class="notice info">{plain(sentence)}{bar}</p>'
 
 
 def ask(visit: Visit, question: str, **options: float) -> Iterator[ChatView]:
@@ -208,8 +214,14 @@ def _note_settings(visit: Visit) -> None:
 
 def _setting(visit: Visit) -> str:
     chat = visit.chat
-    told = f"{chat.method.label} · {chat.rate:.0%} · {chat.image_tokens} of {len(chat.tokens)} image tokens"
-    return f"{told} · separators put back" if visit.reinserts_separators else told
+    told = [chat.method.label, f"{chat.rate:.0%}", f"{chat.image_tokens} of {len(chat.tokens)} image tokens"]
+    if visit.reinserts_separators:
+        told.append("separators put back")
+    for name, option in model_options().items():
+        value = chat.model.options.get(name, option.default)
+        if value != option.default:
+            told.append(option.title.lower() if value is True else f"{option.title.lower()}: {value}")
+    return " · ".join(told)
 
 
 def _unknown_words(visit: Visit, question: str) -> str:

@@ -4,23 +4,24 @@ Plain functions that change a `Visit`. Whatever fails leaves the visit as it was
 """
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
 
 from app import settings
-from app.chat import notice, plain
+from app.chat import notice, plain, progress_notice
 from app.loading import Shelf
 from app.sessions import Visit
 from app.uploads import clean_image, take_upload
-from compressor import ChatSession, list_methods, token_budget
+from compressor import ChatSession, list_methods, model_options, token_budget
 from compressor.data import scenes
 from compressor.errors import StudioError
 
 
 @dataclass(frozen=True)
 class ChoicesView:
-    """What the left column shows; `methods` are (label, name) pairs."""
+    """What the left column shows; `methods` are (label, name) pairs, `shown` the model's options by name."""
 
     picture: Image.Image | None
     notice: str
@@ -33,23 +34,24 @@ class ChoicesView:
     rate_matters: bool
     separators: str
     separators_matter: bool
+    shown: dict[str, bool | int]
 
 
 def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
     """Draws a generated scene that no training has seen, and starts a chat about it."""
     seed = scenes.HELD_OUT + secrets.randbelow(scenes.HELD_OUT) if seed is None else seed
     scene = scenes.scene(seed)
-    _start(visit, shelf, scene.image, scene, visit.model)
+    _start(visit, shelf, scene.image, scene)
 
 
 def upload(visit: Visit, shelf: Shelf, path: str) -> None:
     """Starts a chat about an uploaded picture; the file is deleted."""
-    _start(visit, shelf, take_upload(path), None, visit.model)
+    _start(visit, shelf, take_upload(path), None)
 
 
 def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
     """Starts a chat about the bundled photograph of this title."""
-    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None, visit.model)
+    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None)
 
 
 def remove_picture(visit: Visit, shelf: Shelf) -> None:
@@ -59,13 +61,46 @@ def remove_picture(visit: Visit, shelf: Shelf) -> None:
         visit.settings_of_turns.clear()
 
 
+def await_model(visit: Visit, shelf: Shelf, name: str) -> Iterator[str]:
+    """Loads a model and says how far that is; the chat with the present one goes on meanwhile.
+
+    It ends early where the visitor chooses another one. `choose_model` follows.
+    """
+    visit.wanted = name
+    for progress in shelf.loading(name):
+        if visit.wanted != name:
+            return
+        yield progress_notice(*progress)
+
+
 def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
-    """Starts a chat about the same picture with another model."""
+    """Starts a chat about the same picture with a model that `await_model` has loaded.
+
+    Nothing happens where another one has been chosen since, or this one is in use.
+    """
+    if visit.wanted != name:
+        return
+    try:
+        if visit.image is None:
+            shelf.get(name)
+            visit.model = name
+        elif name != visit.model:
+            _start(visit, shelf, visit.image, visit.scene, model=name)
+    finally:
+        visit.wanted = None
+
+
+def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:
+    """Starts a chat about the same picture, shown to the model in another way.
+
+    Args:
+        values: of `model_options`, in their order.
+    """
+    shown = dict(zip(model_options(), values, strict=True))
     if visit.image is None:
-        shelf.get(name)
-        visit.model = name
+        visit.shown = shown
     else:
-        _start(visit, shelf, visit.image, visit.scene, name)
+        _start(visit, shelf, visit.image, visit.scene, shown=shown)
 
 
 def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
@@ -99,12 +134,12 @@ def _chooses(method: str) -> bool:
 def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
     """The left column as it stands, with `error` in place of the usual notice if there is one."""
     method = next(info for info in list_methods() if info.name == visit.method)
-    model = shelf.offer(visit.model)
+    model = shelf.offer(visit.wanted or visit.model)
     is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
     return ChoicesView(
         picture=visit.image,
         notice=notice("error", error) or notice("info", model.notice if is_photograph else ""),
-        model=visit.model,
+        model=model.name,
         about_model=model.description,
         methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
         method=visit.method,
@@ -113,6 +148,7 @@ def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
         rate_matters=visit.method != "none",
         separators=visit.separators,
         separators_matter=visit.has_separators and _chooses(visit.method),
+        shown={} if visit.chat is None else visit.chat.model.options,
     )
 
 
@@ -121,21 +157,34 @@ def rate_line(visit: Visit) -> str:
     if visit.chat is None:
         return ""
     m, n = visit.chat.image_tokens, len(visit.chat.tokens)
-    budgets = ",".join(str(token_budget(n, percent / 100)) for percent in range(100))
+    most = visit.chat.method.most(visit.chat.tokens)
+    budgets = ",".join(
+        str(min(token_budget(n, percent / 100), most if percent else n)) for percent in range(100)
+    )
     return (
         f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '
         f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'
     )
 
 
-def _start(visit: Visit, shelf: Shelf, image: Image.Image, scene: scenes.Scene | None, model: str) -> None:
-    """Compresses the picture and puts a new chat about it in the place of the old one."""
+def _start(
+    visit: Visit,
+    shelf: Shelf,
+    image: Image.Image,
+    scene: scenes.Scene | None,
+    *,
+    model: str | None = None,
+    shown: dict[str, bool | int] | None = None,
+) -> None:
+    """Compresses the picture and puts a new chat about it in the place of the old one; None keeps what is."""
+    model, shown = model or visit.model, visit.shown if shown is None else shown
     loaded = shelf.get(model)
     with visit.interrupting():
         options = method_options(visit.method, visit.separators)
-        chat = ChatSession(loaded, image, visit.method, visit.rate, **options)
+        variant = loaded.variant(**{name: shown[name] for name in loaded.options if name in shown})
+        chat = ChatSession(variant, image, visit.method, visit.rate, **options)
         _compress(chat, shelf)
-        visit.image, visit.scene, visit.chat, visit.model = image, scene, chat, model
+        visit.image, visit.scene, visit.chat, visit.model, visit.shown = image, scene, chat, model, shown
         visit.settings_of_turns.clear()
 
 
@@ -148,8 +197,7 @@ def _compress(chat: ChatSession, shelf: Shelf) -> None:
 def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
     """(label, name) of every model on offer."""
     return [
-        (offer.title if offer.fits else f"{offer.title} (does not fit here)", offer.name)
-        for offer in shelf.offers
+        (offer.title if offer.fits else f"{offer.title} (not here)", offer.name) for offer in shelf.offers
     ]
 
 
@@ -157,7 +205,7 @@ def models_here(shelf: Shelf) -> str:
     """A list of all models: which fit this machine, and why the others do not."""
     items = "".join(
         f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> "
-        f"{plain(offer.sentence)}</li>"
+        f'{plain(offer.sentence)} <span class="facts">{plain(offer.facts)}</span></li>'
         for offer in shelf.offers
     )
     return f'<ul class="models">{items}</ul>'

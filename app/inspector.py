@@ -15,7 +15,7 @@ from app.figures.views import View, patches_of, view_patches
 from app.sessions import Visit
 from compressor import Projection
 from compressor.errors import DecidedInDecoderError
-from compressor.geometry import CLASS, PART_SEPARATOR, ROW_SEPARATOR
+from compressor.geometry import CLASS, PART_SEPARATOR, PATCH, ROW_SEPARATOR
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -96,15 +96,19 @@ def _roles_legend(projection: Projection, shown: View) -> str:
 
 def _not_drawn(projection: Projection, roles: np.ndarray, shown: View) -> str:
     """Which view is counted, where there are several, and the roles of the tokens that show no place."""
-    views, kinds, lines = view_patches(projection.layout), projection.layout.kinds, []
-    if len(views) > 1:
-        lines.append(f"Counted: the {len(views[shown])} patches of {_PLACES[shown]}.")
-    separators, summaries = np.isin(kinds, (ROW_SEPARATOR, PART_SEPARATOR)), kinds == CLASS
-    for name, tokens in (("Separators", separators), ("[CLS]", summaries)):
+    layout, lines = projection.layout, []
+    if len(view_patches(layout)) > 1:
+        lines.append(f"Counted: the {len(patches_of(layout, shown))} patches of {_PLACES[shown]}.")
+    unseen = {
+        "Separators": np.isin(layout.kinds, (ROW_SEPARATOR, PART_SEPARATOR)),
+        "[CLS]": layout.kinds == CLASS,
+        "Padding": (layout.kinds == PATCH) & np.isnan(layout.boxes[:, 0]),
+    }
+    for name, tokens in unseen.items():
         if tokens.any():
             counts = Counter(roles[tokens].tolist())
             told = ", ".join(f"{counts[role]} {role}" for role in _WORDS if counts[role])
-            lines.append(f"{name}, which show no place in the picture: {told}.")
+            lines.append(f"{name}, outside of the picture: {told}.")
     return f'<p class="fine">{" ".join(lines)}</p>' if lines else ""
 
 

@@ -78,22 +78,32 @@ def _wire_choices(
         state, error, drawn = attempt(choices.retune, key, values)
         return [choices.view(state, shelf, error).notice, *drawn]
 
-    def enter(*drawing: str) -> list:
-        key = store.open()
-        return [key, *changed(choices.new_scene, key, *drawing)]
+    def arriving() -> Iterator[str]:
+        for progress in shelf.loading(settings.FIRST_MODEL):
+            yield chat.progress_notice(*progress)
+
+    def waiting(key: str, name: str) -> Iterator[str]:
+        yield from choices.await_model(store.get(key), shelf, name)
 
     def on(register: Callable, change: Callable[..., None], *inputs: Any) -> None:
         inputs = [visit, *inputs, *right.inputs()]
         handler = functools.partial(changed, change)
         _private(register, handler, inputs, everything, trigger_mode="always_last")
 
-    _private(demo.load, enter, right.inputs(), [visit, *everything])
+    waits = {"trigger_mode": "multiple", "concurrency_limit": settings.MAX_VISITS}
+    opened = _private(demo.load, store.open, None, visit)
+    loaded = _private(opened.success, arriving, None, left.notice, **waits)
+    on(loaded.success, choices.new_scene)
+    loaded = _private(left.model.input, waiting, [visit, left.model], left.notice, **waits)
+    on(loaded.success, choices.choose_model, left.model)
+    for option in left.shown.values():
+        changes = option.release if isinstance(option, gr.Slider) else option.input
+        on(changes, choices.show, *left.shown.values())
     on(left.picture.upload, choices.upload, left.picture)
     on(left.picture.clear, choices.remove_picture)
     on(left.new_scene.click, choices.new_scene)
     for button in left.photographs:
         on(button.click, choices.photograph, button)
-    on(left.model.input, choices.choose_model, left.model)
     on(left.method.input, choices.retune, *left.tuning())
     on(left.separators.input, choices.retune, *left.tuning())
     inputs = [visit, *left.tuning(), *right.inputs()]
@@ -171,11 +181,14 @@ def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[l
         running = view.running
 
 
-def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> None:
-    """Registers a handler outside the public API; an error that a visitor can meet becomes a message."""
+def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> Any:
+    """Registers a handler outside the public API; an error that a visitor can meet becomes a message.
+
+    Returns what `register` does, whose `then` registers what is to follow.
+    """
     options = {"api_visibility": "private", "show_progress": "hidden"} | options
     told = _told_stream(handler) if inspect.isgeneratorfunction(handler) else _told(handler)
-    register(told, inputs, outputs, **options)
+    return register(told, inputs, outputs, **options)
 
 
 def _told(handler: Callable) -> Callable:

@@ -2,13 +2,14 @@
 
 import os
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from compressor import ModelCard, fit, get_method, list_methods, list_models, load_model
+from compressor import ModelCard, best_way, get_method, list_methods, list_models, load_model
 from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
 
 
@@ -16,8 +17,9 @@ from compressor.errors import InvalidOptionError, StudioError, UnknownModelError
 class Offer:
     """A model as the page lists it.
 
-    `sentence` says why it does not fit this machine, or what else there is to know of its files; `notice` is
-    what to know before judging its answers.
+    `facts` are its size and licence in a line; `sentence` says why it does not fit this machine, or what else
+    there is to know of its files; `notice` is what to know before judging its answers; `way` are the options
+    of `load_model` by which it fits.
     """
 
     name: str
@@ -25,7 +27,16 @@ class Offer:
     description: str
     fits: bool
     sentence: str
+    facts: str = ""
     notice: str = ""
+    way: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Progress(NamedTuple):
+    """How far the loading of a model is: the share that is done, in [0, 1], and a sentence."""
+
+    share: float
+    sentence: str
 
 
 def local_models(directories: str) -> dict[str, Path]:
@@ -52,15 +63,15 @@ def local_models(directories: str) -> dict[str, Path]:
 
 
 class Shelf:
-    """Loads models by name and keeps them; who wants one that is being loaded waits for it, others do not.
+    """Loads models by name, each once and in a thread of its own, and keeps them.
 
     Args:
-        load: from a catalog name or a directory to a model.
+        load: from a catalog name or a directory to a model, telling `progress` (see `load_model`).
         local: what is offered beside the catalog, by name.
     """
 
     def __init__(
-        self, load: Callable[[str | Path], Any] = load_model, local: Mapping[str, Path] | None = None
+        self, load: Callable[..., Any] = load_model, local: Mapping[str, Path] | None = None
     ) -> None:
         self._load = load
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
@@ -70,23 +81,56 @@ class Shelf:
             Offer(name, name, "A checkpoint on this machine.", True, "Its files are here.")
             for name in local or {}
         ]
-        self._models: dict[str, Any] = {}
+        self._models: dict[str, Future[Any]] = {}
+        self._told: dict[str, Progress] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
-        self._loading: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()  # of the two dictionaries of what is loaded
         self.computing = threading.Lock()  # pictures are encoded and compressed one at a time
 
     def get(self, name: str) -> Any:
-        """The model of this name, loaded if need be.
+        """The model of this name, loaded if need be; who wants one that is being loaded waits for it.
 
         Raises:
-            ModelError: it is not offered, or cannot be loaded here.
+            ModelError: it is not offered, or cannot be loaded here; the next time is a new attempt.
         """
+        loading = self._begin(name)
+        failed = loading.exception() is not None  # waits for the end
+        with self._lock:
+            if failed and self._models.get(name) is loading:
+                del self._models[name]
+        return loading.result()
+
+    def loading(self, name: str, every_s: float = 0.25) -> Iterator[Progress]:
+        """Loads the model of this name if need be, and says time and again how far that is, to its end.
+
+        The end may be an error, which `get` raises.
+
+        Raises:
+            UnknownModelError: it is not offered.
+        """
+        loading = self._begin(name)
+        while wait_for([loading], every_s).not_done:
+            yield self._told[name]
+
+    def _begin(self, name: str) -> Future[Any]:
+        """A future model: loaded, or being loaded by a thread that whoever leaves does not take along."""
         if name not in self._sources:  # what a browser sends is never taken for a path
             raise UnknownModelError(f"There is no model {name!r}; choose one of {', '.join(self._sources)}.")
-        with self._loading[name]:
+        with self._lock:
             if name not in self._models:
-                self._models[name] = self._load(self._sources[name])
+                self._models[name] = Future()
+                self._told[name] = Progress(0.0, f"Loading {self.offer(name).title}")
+                threading.Thread(target=self._fill, args=(name, self._models[name]), daemon=True).start()
             return self._models[name]
+
+    def _fill(self, name: str, loading: Future[Any]) -> None:
+        def tell(share: float, sentence: str) -> None:
+            self._told[name] = Progress(share, sentence)
+
+        try:
+            loading.set_result(self._load(self._sources[name], progress=tell, **self.offer(name).way))
+        except Exception as error:  # whatever it is, it belongs to those who wait
+            loading.set_exception(error)
 
     def offer(self, name: str) -> Offer:
         """What the page says of the model of this name."""
@@ -113,6 +157,12 @@ class Shelf:
 
 
 def _offer(card: ModelCard) -> Offer:
-    found = fit(card)
+    found, way = best_way(card)
     title = f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title
-    return Offer(card.name, title, card.description, found.fits, found.sentence, card.notice)
+    memory = f"{card.memory_gb:g} GB in 16 bits"
+    if card.four_bit_gb is not None:
+        memory += f", {card.four_bit_gb:g} GB in 4"
+    if way.get("four_bit"):
+        title = f"{card.title}, {card.four_bit_gb:g} GB in 4-bit"
+    facts = f"Up to {card.image_tokens:,} image tokens; {memory}; licence: {card.licence}."
+    return Offer(card.name, title, card.description, found.fits, found.sentence, facts, card.notice, way)

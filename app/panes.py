@@ -12,6 +12,7 @@ from app.figures.views import VIEWS
 from app.inspector import InspectorView
 from app.loading import Shelf
 from app.picture import picture
+from compressor import Option, model_options
 
 MASTHEAD = """<header id="masthead">
 <svg viewBox="0 0 20 20" aria-hidden="true"><rect x="1" y="1" width="5" height="5"/><rect x="1" y="7.5"
@@ -28,13 +29,14 @@ PRIVACY = (
 
 @dataclass(frozen=True)
 class ChoicesPane:
-    """The left column: picture, model, method, rate, and what becomes of separators."""
+    """The left column: picture, model and its options, method, rate, what becomes of separators."""
 
     picture: gr.Image
     new_scene: gr.Button
     photographs: tuple[gr.Button, ...]
     notice: gr.HTML
     model: gr.Dropdown
+    shown: dict[str, Component]
     method: gr.Dropdown
     rate: gr.Slider
     rate_line: gr.HTML
@@ -55,10 +57,10 @@ class ChoicesPane:
             self.rate,
             self.separators,
             self.notice,
+            *self.shown.values(),
         ]
 
-    @staticmethod
-    def values(view: choices.ChoicesView) -> list:
+    def values(self, view: choices.ChoicesView) -> list:
         """A view as values of the outputs."""
         return [
             view.picture,
@@ -68,6 +70,12 @@ class ChoicesPane:
             gr.update(interactive=view.rate_matters),
             gr.update(value=view.separators, visible=view.separators_matter),
             view.notice,
+            *(
+                gr.update(value=view.shown[name], visible=True)
+                if name in view.shown
+                else gr.update(visible=False)
+                for name in self.shown
+            ),
         ]
 
 
@@ -137,7 +145,7 @@ class InspectorPane:
 def choices_pane(shelf: Shelf) -> ChoicesPane:
     """Draws the left column for the models on the shelf."""
     _heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
-    shown = picture(
+    frame = picture(
         label="Picture",
         show_label=False,
         elem_id="picture",
@@ -155,6 +163,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
         model = _dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
+        shown = {name: _model_option(name, option) for name, option in model_options().items()}
         method = _dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
         rate = gr.Slider(
             0, 99, settings.FIRST_RATE, step=1, label="Compression rate", buttons=[], elem_id="rate"
@@ -168,7 +177,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     options = _generation_options()
     gr.HTML(PRIVACY)
     return ChoicesPane(
-        shown, new_scene, photographs, notice, model, method, rate, rate_line, separators, options
+        frame, new_scene, photographs, notice, model, shown, method, rate, rate_line, separators, options
     )
 
 
@@ -254,6 +263,16 @@ def _generation_options() -> tuple[Component, ...]:
         )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Matters above temperature 0.")
     return longest, temperature, seed
+
+
+def _model_option(name: str, option: Option) -> Component:
+    """Hidden until a model has it."""
+    about = {"label": option.title, "info": f"{option.description[:1].upper()}{option.description[1:]}."}
+    if isinstance(option.default, bool):
+        return gr.Checkbox(option.default, **about, elem_id=name, visible=False)
+    return gr.Slider(
+        option.least, option.most, option.default, step=1, **about, buttons=[], elem_id=name, visible=False
+    )
 
 
 def _dropdown(label: str, entries: list[tuple[str, str]], first: str) -> gr.Dropdown:

@@ -27,18 +27,21 @@ class Visit:
     """One visitor: the picture, the chat about it, and what was chosen.
 
     `scene` is set when the picture was generated, so that true answers are known. `settings_of_turns` says
-    for each turn of the chat under which method, rate and m it was answered. `separators` is the option of
-    `get_method`. `busy` is held while the chat
-    changes.
+    for each turn of the chat under which method, rate and m it was answered. `wanted` is a model that was
+    chosen and is still to be loaded. `separators` is the option of `get_method`,
+    `shown` are those of `VisionLanguageModel.variant`, of all families. `busy` is held while the
+    chat changes.
     """
 
     image: Image.Image | None = None
     scene: Scene | None = None
     chat: ChatSession | None = None
     model: str = settings.FIRST_MODEL
+    wanted: str | None = None
     method: str = settings.FIRST_METHOD
     rate: float = settings.FIRST_RATE / 100
     separators: str = "compress"
+    shown: dict[str, bool | int] = field(default_factory=dict)
     settings_of_turns: list[tuple[Any, str]] = field(default_factory=list)
     busy: threading.Lock = field(default_factory=threading.Lock)
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from compressor.geometry import TokenLayout
     from compressor.methods.registry import MethodInfo, get_method, list_methods
     from compressor.models.base import VisionLanguageModel
-    from compressor.models.catalog import ModelCard, list_models
+    from compressor.models.catalog import ModelCard, Option, list_models, model_options
     from compressor.models.loading import load_model
-    from compressor.models.machine import Fit, fit
+    from compressor.models.machine import Fit, best_way, fit
     from compressor.projection import Projection, token_budget
     from compressor.session import ChatSession
     from compressor.tokens import ImageTokens
@@ -31,7 +31,10 @@ _HOMES = {
     "TurnStats": "compressor.turns",
     "MethodInfo": "compressor.methods.registry",
     "ModelCard": "compressor.models.catalog",
+    "Option": "compressor.models.catalog",
+    "model_options": "compressor.models.catalog",
     "Fit": "compressor.models.machine",
+    "best_way": "compressor.models.machine",
     "fit": "compressor.models.machine",
     "VisionLanguageModel": "compressor.models.base",
     "token_budget": "compressor.projection",
@@ -43,15 +46,18 @@ __all__ = [
     "ImageTokens",
     "MethodInfo",
     "ModelCard",
+    "Option",
     "Projection",
     "TokenLayout",
     "TurnStats",
     "VisionLanguageModel",
+    "best_way",
     "fit",
     "get_method",
     "list_methods",
     "list_models",
     "load_model",
+    "model_options",
     "token_budget",
 ]
 

@@ -75,8 +75,8 @@ class Projection:
         Raises:
             InvalidProjectionError: one is negative or not finite.
         """
-        values = self.weights.detach()
-        if not bool((torch.isfinite(values) & (values >= 0)).all()):
+        low, high = torch.aminmax(self.weights.detach())  # both NaN where one entry is
+        if not bool((low >= 0) & (high < torch.inf)):
             raise InvalidProjectionError("P must hold finite numbers that are not negative.")
 
     @classmethod

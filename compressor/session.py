@@ -313,6 +313,7 @@ class ChatSession:
             _ = self.projection
         return {
             "model": self.model.name,
+            "shown": self.model.options,
             "image": self.image,
             "method": self._setting,
             "rate": self.rate,
@@ -332,6 +333,7 @@ class ChatSession:
         """
         if state["model"] != model.name:
             raise ModelMismatchError(f"This chat was held with {state['model']!r}, not with {model.name!r}.")
+        model = model.variant(**state["shown"])
         session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
         session.turns = list(state["turns"])
         session._projection, session._decisive = state["projection"], state["decisive"]

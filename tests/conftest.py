@@ -195,6 +195,16 @@ def small_next():
     return llava_next(SMALL_TEXT, vision, "small-next", torch.device("cpu"), torch.float32)
 
 
+@pytest.fixture(scope="session")
+def small_xcomposer():
+    """A scaled-down XComposer with random weights and no checkpoint, 36 tokens a view."""
+    from compressor.models.random_weights import xcomposer
+
+    config = {**SMALL_TEXT, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 1e4}
+    config |= {"plora_rank": 8, "vision": {**SMALL_VISION, "image_size": 84, "patch_size": 7}}
+    return xcomposer(config, "small-xcomposer", torch.device("cpu"), torch.float32)
+
+
 SENTENCE = "user assistant: How many cats are there? What color is the dog? Is it red? yes no 0123456789"
 
 

@@ -308,3 +308,9 @@ def test_an_image_token_in_an_answer_is_no_second_image(model, image, monkeypatc
     expected = model.decoder.head(hidden_states(model.decoder, read.embeddings[None])[0, -1])
     assert torch.allclose(session.reading.request.logits, expected, atol=1e-4)
     assert session.reading.request.position == len(read)
+
+
+def test_a_chat_is_resumed_as_its_image_was_shown(model, image):
+    session = ChatSession(model.variant(crop=True), image.resize((120, 60)), method="sample", rate=0.5)
+    resumed = ChatSession.resume(model, pickle.loads(pickle.dumps(session.state)))
+    assert resumed.model.options == {"crop": True} and resumed.tokens.layout == session.tokens.layout

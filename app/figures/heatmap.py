@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from app.figures.views import view_patches
 from compressor import Projection, TokenLayout
@@ -44,31 +47,32 @@ class Cells:
     step: tuple[int, int]
 
 
-def pool_blocks(weights: np.ndarray, max_cells: int = MAX_CELLS) -> tuple[np.ndarray, tuple[int, int]]:
-    """Largest entry of each block of `weights` (m, n), the blocks just large enough for `max_cells` cells.
-
-    Returns:
-        the pooled matrix and the (rows, columns) of a block; the last block of an axis may be cut.
-    """
-    m, n = weights.shape
+def block_shape(m: int, n: int, max_cells: int = MAX_CELLS) -> tuple[int, int]:
+    """(rows, columns) of the blocks of P (m, n) that are just large enough for `max_cells` cells."""
     rows = columns = 1
     while -(-m // rows) * -(-n // columns) > max_cells:
         if m // rows > n // columns:
             rows += 1
         else:
             columns += 1
-    pooled = np.maximum.reduceat(weights, np.arange(0, m, rows), axis=0)
-    return np.maximum.reduceat(pooled, np.arange(0, n, columns), axis=1), (rows, columns)
+    return rows, columns
+
+
+def pool_blocks(weights: Tensor, block: tuple[int, int]) -> np.ndarray:
+    """Largest entry of each block of `weights` (m, n); the last block of an axis may be cut."""
+    return functional.max_pool2d(weights[None, None], block, ceil_mode=True)[0, 0].numpy()
 
 
 def cells(projection: Projection, scale: Scale = "sqrt", max_cells: int = MAX_CELLS) -> Cells:
     """The shades of P (m, n): "sqrt" and "linear" against its largest entry, "row" against each row's."""
-    weights = projection.weights.detach().cpu().numpy()  # (m, n)
-    peak = float(weights.max())
+    weights = projection.weights.detach().cpu()  # (m, n)
+    peak, smallest = float(weights.max()), torch.finfo(torch.float32).tiny
     if scale == "row":
-        weights = weights / np.maximum(weights.max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    pooled, step = pool_blocks(weights, max_cells)
-    share = pooled if scale == "row" else pooled / max(peak, np.finfo(np.float32).tiny)
+        weights = weights / weights.amax(1, keepdim=True).clamp_min(smallest)
+    step = block_shape(projection.m, projection.n, max_cells)
+    share = pool_blocks(weights, step)
+    if scale != "row":
+        share = share / max(peak, smallest)
     if scale == "sqrt":
         share = np.sqrt(share)
     return Cells(np.rint(share * 100).astype(np.uint8), peak, step)
@@ -158,11 +162,12 @@ def _colorbar(peak: float, scale: Scale) -> dict:
 
 def caption(projection: Projection) -> str:
     """The numbers of P in words: size, share of near-zeros, peak, mixing, and pooling where there was any."""
-    weights = projection.weights.detach().cpu().numpy()
-    _, (rows, columns) = pool_blocks(weights)
+    weights = projection.weights.detach()
+    rows, columns = block_shape(projection.m, projection.n)
+    nothing = int((weights < 1e-6).sum()) / weights.numel()
     mixed = float(projection.entropy().mean().exp())  # perplexity of a row
     text = (
-        f"P is {projection.m} × {projection.n}. {np.mean(weights < 1e-6):.0%} of its entries are below 1e-6, "
+        f"P is {projection.m} × {projection.n}. {nothing:.0%} of its entries are below 1e-6, "
         f"the largest is {weights.max():.2g}, and a reduced token mixes about {mixed:.1f} image tokens."
     )
     summaries = np.flatnonzero(projection.layout.kinds == CLASS)

@@ -40,7 +40,6 @@ def overlay(
     out = 0.25 * pixels + 0.75 * _UNSEEN
     paint = _paint_roles if colouring == "roles" else _paint_retention
     shown = patches_of(projection.layout, view)
-    shown = shown[~np.isnan(projection.layout.boxes[shown, 0])]  # padding shows nothing of the image
     boxes = np.rint(projection.layout.boxes[shown] * scale).astype(int)  # left, top, right, bottom
     paint(projection, shown, boxes, pixels, dark, out)
     return Image.fromarray(np.clip(out, 0, 255).astype(np.uint8))

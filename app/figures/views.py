@@ -20,6 +20,7 @@ def view_patches(layout: TokenLayout) -> dict[View, np.ndarray]:
 
 
 def patches_of(layout: TokenLayout, view: View) -> np.ndarray:
-    """Token indices of the patches of a view; of the whole image where there are no tiles."""
+    """Token indices of the patches of a view that show some of the image; without tiles there is one view."""
     views = view_patches(layout)
-    return views.get(view, views["whole"])
+    patches = views.get(view, views["whole"])
+    return patches[~np.isnan(layout.boxes[patches, 0])]

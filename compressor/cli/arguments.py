@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from compressor.models.base import VisionLanguageModel
+    from compressor.models.catalog import Family
 
 
 def names(text: str) -> list[str]:
@@ -30,6 +31,35 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights")
     parser.add_argument("--four-bit", action="store_true", help="4-bit weights; needs bitsandbytes")
     parser.add_argument("--device-map", help="spread over several GPUs, such as auto or balanced")
+    add_options(parser)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that only models of some families have; what is not given is not passed on."""
+    from compressor.models.catalog import FAMILIES
+
+    for name in dict.fromkeys(name for family in FAMILIES.values() for name in family.options):
+        having = [family for family in FAMILIES.values() if name in family.options]
+        switch = isinstance(having[0].options[name].default, bool)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            help="; ".join(_explained(family, name) for family in having),
+            **({"action": "store_true"} if switch else {"type": int}),
+        )
+
+
+def _explained(family: "Family", name: str) -> str:
+    option = family.options[name]
+    return f"{option.title.lower()} ({family.title}): {option.description}"
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `add_options` that were given."""
+    from compressor.models.catalog import FAMILIES
+
+    known = {name for family in FAMILIES.values() for name in family.options}
+    return {name: value for name, value in vars(args).items() if name in known}
 
 
 def open_model(args: argparse.Namespace, device: "str | torch.device | None" = None) -> "VisionLanguageModel":
@@ -45,6 +75,7 @@ def open_model(args: argparse.Namespace, device: "str | torch.device | None" = N
         four_bit=args.four_bit,
         device_map=args.device_map,
         allow_hub=True,
+        **options_of(args),
     )
 
 

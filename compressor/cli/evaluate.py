@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.cli.arguments import add_model, command_line, names, open_model, rates, write_json
+from compressor.cli.arguments import (
+    add_model,
+    command_line,
+    names,
+    open_model,
+    options_of,
+    rates,
+    write_json,
+)
 from compressor.errors import InvalidOptionError
 
 if TYPE_CHECKING:
@@ -62,7 +70,8 @@ def run(args: argparse.Namespace) -> None:
     model = open_model(args, state.device if state.num_processes > 1 else None)
     asked = _asked(args, model, dialogues)
     about = {"model": model.name, "data": args.data, "split": args.split, "dialogues": len(dialogues)}
-    folder = RunFolder(args.out, {**about, "seed": args.seed, "turns": args.turns}) if args.out else None
+    about |= {"seed": args.seed, "turns": args.turns, **options_of(args)}
+    folder = RunFolder(args.out, about) if args.out else None
     answers = _answers(args, benchmark, model, asked, folder)
     if state.is_main_process:
         _report(args, _results(benchmark, asked, answers, judge, folder))

@@ -5,10 +5,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressor.cli.arguments import add_model, command_line, names, open_model, write_json
-from compressor.errors import InvalidOptionError
+from compressor.cli.arguments import (
+    add_model,
+    command_line,
+    names,
+    open_model,
+    options_of,
+    write_json,
+)
+from compressor.errors import InvalidOptionError, ModelUnavailableError
 
 BASE = "none"
+CPU_GB = 2.0  # of weights with 16 bits each: beyond, a processor needs minutes for one answer of a batch
 
 
 def _numbers(text: str) -> list[int]:
@@ -50,9 +58,12 @@ def run(args: argparse.Namespace) -> None:
 
     if args.repeats < 1:
         raise InvalidOptionError("A median needs at least one repeat.")
+    if args.random_weights and (args.four_bit or args.device_map):
+        raise InvalidOptionError("Random weights are on one device and not in 4-bit: leave the option out.")
+    _require_speed(args)
     if args.random_weights:
         dtype = getattr(torch, args.dtype) if args.dtype else None
-        model = random_model(args.model, args.device, dtype)
+        model = random_model(args.model, args.device, dtype).variant(**options_of(args))
     else:
         model = open_model(args, args.device)
     known = [info.name for info in list_methods()]
@@ -68,6 +79,25 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         write_json(
             args.json, {"command": command_line(args), "threads": torch.get_num_threads(), "results": rows}
+        )
+
+
+def _require_speed(args: argparse.Namespace) -> None:
+    """Refuse a large model where only a CPU is left to choose: it would take the memory, then hours.
+
+    Raises:
+        ModelUnavailableError: it is too large, and no device was named.
+    """
+    from compressor.models import machine
+    from compressor.models.catalog import CARDS
+    from compressor.models.weight_files import stored_bytes
+
+    card = CARDS.get(args.model)
+    gigabytes = card.memory_gb if card else stored_bytes(Path(args.model)) / 1e9
+    if args.device is None and machine.choose_device(None).type == "cpu" and gigabytes > CPU_GB:
+        raise ModelUnavailableError(
+            f"There is no GPU here, and {args.model} has {gigabytes:.1f} GB of weights, with which a CPU "
+            "computes for hours: use a machine with a GPU, or give --device cpu to do it all the same."
         )
 
 

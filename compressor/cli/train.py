@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.cli.arguments import command_line, rates
+from compressor.cli.arguments import add_options, command_line, options_of, rates
 from compressor.errors import InvalidOptionError, TrainingError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     train = commands.add_parser("train", help="train MetaCompress for a frozen model")
     train.add_argument("--model", default="tiny")
+    add_options(train)
     train.add_argument("--data", default="scenes", help="a benchmark, of which the training split is read")
     train.add_argument("--folder", type=Path, help="of the benchmark's files")
     train.add_argument("--dialogues", type=int, help="to learn from (scenes: 3072; others: 20000)")
@@ -93,7 +94,7 @@ def run(args: argparse.Namespace) -> None:
         raise TrainingError(f"{str(out)!r} holds finished weights: remove them, or give another --out.")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     dtype = torch.float32 if accelerator.device.type == "cpu" else torch.bfloat16
-    model = load_model(args.model, accelerator.device, dtype, allow_hub=True)
+    model = load_model(args.model, accelerator.device, dtype, allow_hub=True, **options_of(args))
     training, validation = _dialogues(args)
     samples, checks = (
         _prepare(model, part, args, accelerator, name)
@@ -189,7 +190,7 @@ def _expected_memory(
 
     seen = [samples[i] for i in range(min(100, len(samples)))]
     found = estimate(
-        model.hf.config.text_config,
+        model.text_config,
         sum(parameter.nbytes for parameter in model.hf.parameters()),
         settings,
         n=max(len(sample.image) for sample in seen),

@@ -92,8 +92,8 @@ def answer_flops(batch: Batch, lengths: Sequence[Sequence[int]]) -> flops.Flops:
         batch: what is answered.
         lengths: as `answer` found them.
     """
-    config, method = batch.model.hf.config, batch.method
-    text = config.text_config
+    model, method = batch.model, batch.method
+    text, rank = model.text_config, model.image_rank
     tokens, budgets = batch.encode()
     projection = pruning = 0
     if isinstance(method, DecoderMethod):
@@ -102,11 +102,12 @@ def answer_flops(batch: Batch, lengths: Sequence[Sequence[int]]) -> flops.Flops:
     else:
         made: list[Projection] = []
         projection = flops.counted_flops(lambda: made.extend(method.projections(tokens, budgets)))
-        projection += sum(flops.application_flops(config, each) for each in made)
+        applied = zip(tokens, made, strict=True)
+        projection += sum(flops.application_flops(model, each, p) for each, p in applied)
     return flops.Flops(
-        vision=len(batch.views.pixels) * flops.vision_flops(config),
+        vision=flops.vision_flops(model, tokens),
         projection=projection,
-        prefill=pruning + sum(flops.prefill_flops(text, row) for row in lengths),
+        prefill=pruning + sum(flops.prefill_flops(text, row, rank) for row in lengths),
         decode=sum(flops.decode_flops(text, row, batch.new_tokens - 1) for row in lengths),
     )
 

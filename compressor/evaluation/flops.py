@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection
+from compressor.tokens import ImageTokens
 
 
 @dataclass(frozen=True)
@@ -37,42 +40,59 @@ class Flops:
         return self.vision + self.projection + self.prefill + self.decode
 
 
-def vision_flops(config: Any) -> int:
-    """Of one view: all layers of the encoder on k patches and [CLS], and the projector on the patches.
+def encoder_flops(vision: Any) -> int:
+    """Of one view: all layers of the encoder on k patches and [CLS].
 
     Args:
-        config: of the model, with `vision_config` (CLIP) and `text_config`.
+        vision: its configuration (CLIP).
     """
-    vision = config.vision_config
     d_v, k = vision.hidden_size, (vision.image_size // vision.patch_size) ** 2
     patches = 2 * k * vision.num_channels * vision.patch_size**2 * d_v
     linear = 2 * (k + 1) * (4 * d_v**2 + 2 * d_v * vision.intermediate_size)
     attention = 4 * (k + 1) ** 2 * d_v
-    return patches + vision.num_hidden_layers * (linear + attention) + projector_flops(config, k)
+    return patches + vision.num_hidden_layers * (linear + attention)
 
 
-def projector_flops(config: Any, count: int) -> int:
-    """Of the two layers of the projector on `count` tokens."""
-    d_v, d = config.vision_config.hidden_size, config.text_config.hidden_size
-    return 2 * count * (d_v * d + d * d)
+def projector_flops(projector: nn.Module, count: int) -> int:
+    """Of the projector on `count` tokens, from the shapes of its matrices."""
+    linear = (each for each in projector.modules() if isinstance(each, nn.Linear))
+    return 2 * count * sum(each.in_features * each.out_features for each in linear)
 
 
-def application_flops(config: Any, projection: Projection) -> int:
-    """Of P X at its stage, with the projector where P acts before it; none for the identity."""
+def vision_flops(model: VisionLanguageModel, tokens: Sequence[ImageTokens]) -> int:
+    """Of the encoder and the projector on all views of images.
+
+    Args:
+        model: that encodes them.
+        tokens: of each image.
+    """
+    views = sum(len(each.views) for each in tokens)
+    projected = sum(model.projected(each) for each in tokens)
+    return views * encoder_flops(model.vision_config) + projector_flops(model.projector, projected)
+
+
+def application_flops(model: VisionLanguageModel, tokens: ImageTokens, projection: Projection) -> int:
+    """Of P X at its stage, with the projector where P acts before it; none for the identity.
+
+    Args:
+        model: that reads the reduced tokens.
+        tokens, projection: of an image.
+    """
     if projection.stage == "decoder" or projection.is_identity:
         return 0
     if projection.stage == "embedding":
-        return 2 * projection.m * projection.n * config.text_config.hidden_size
-    applied = 2 * projection.m * projection.n * config.vision_config.hidden_size
-    return applied + projector_flops(config, projection.m)
+        return 2 * projection.m * projection.n * tokens.embeddings.shape[1]
+    applied = 2 * projection.m * projection.n * tokens.features.shape[1]
+    return applied + projector_flops(model.projector, projection.m)
 
 
-def _layer_flops(text: Any, new: int, keys: int) -> int:
+def _layer_flops(text: Any, new: int, keys: int, image_rank: int = 0) -> int:
     """Of a decoder layer that reads `new` tokens and attends to `keys`."""
     d, queries = text.hidden_size, text.num_attention_heads * text.head_dim
-    cached = text.num_key_value_heads * text.head_dim
-    linear = 2 * new * (2 * d * queries + 2 * d * cached + 3 * d * text.intermediate_size)
-    return linear + 4 * new * keys * queries
+    cached, ff = text.num_key_value_heads * text.head_dim, text.intermediate_size
+    linear = 2 * new * (2 * d * queries + 2 * d * cached + 3 * d * ff)
+    low_rank = 2 * new * image_rank * (2 * (d + queries) + 2 * (d + cached) + 3 * (d + ff))
+    return linear + low_rank + 4 * new * keys * queries
 
 
 def _head_flops(text: Any) -> int:
@@ -80,14 +100,17 @@ def _head_flops(text: Any) -> int:
     return 2 * text.hidden_size * text.vocab_size
 
 
-def prefill_flops(text: Any, lengths: Sequence[int]) -> int:
+def prefill_flops(text: Any, lengths: Sequence[int], image_rank: int = 0) -> int:
     """Of reading a prompt up to its first answer token; logits are computed at the last position only.
 
     Args:
         text: configuration of the language model.
         lengths: tokens that each layer reads; they differ where a method prunes inside the decoder.
+        image_rank: of the low-rank part that every projection adds in a prompt with an image; it is computed
+            for all tokens of the prompt.
     """
-    return sum(_layer_flops(text, length, length) for length in lengths) + _head_flops(text)
+    layers = sum(_layer_flops(text, length, length, image_rank) for length in lengths)
+    return layers + _head_flops(text)
 
 
 def decode_flops(text: Any, lengths: Sequence[int], steps: int) -> int:

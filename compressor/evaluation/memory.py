@@ -47,6 +47,8 @@ class LiveTensors(TorchDispatchMode):
         return output
 
     def _see(self, tensor: Tensor) -> None:
+        if tensor.is_meta:  # a shape without memory
+            return
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self._known:

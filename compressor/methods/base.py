@@ -80,6 +80,10 @@ class Method(ABC):
         """Of the columns of P: the image's tokens, unless a method reads others as well."""
         return tokens.layout
 
+    def most(self, tokens: ImageTokens) -> int:
+        """The largest m of a P that is not the identity: n, unless the method reads fewer tokens."""
+        return len(tokens)
+
     @abstractmethod
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), for a budget m below n."""
@@ -97,7 +101,7 @@ class VisionMethod(Method):
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """(m, N), or as many columns as `layout` has tokens."""
-        budgets = self.view_budgets(tokens.views, budget)
+        budgets = self.view_budgets(tokens.views, min(budget, self.most(tokens)))
         blocks = [self._block(view, m) for view, m in zip(tokens.views, budgets, strict=True)]
         if not tokens.tiles:
             return blocks[0]
@@ -113,13 +117,17 @@ class VisionMethod(Method):
         layouts = [self.view_layout(view) for view in tokens.views]
         return join_layouts(layouts) if tokens.tiles else layouts[0]
 
+    def most(self, tokens: ImageTokens) -> int:
+        """N: the encoder sees no separators."""
+        return sum(map(len, tokens.views))
+
     def view_layout(self, view: ImageTokens) -> TokenLayout:
         """Of the columns that a view has in P: its tokens, unless a method reads [CLS] as well."""
         return view.layout
 
     def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
         """How many of the m tokens each view gets; what does not divide evenly goes to the first ones."""
-        each, over = divmod(min(budget, sum(map(len, views))), len(views))
+        each, over = divmod(budget, len(views))
         return [each + (index < over) for index in range(len(views))]
 
     @abstractmethod

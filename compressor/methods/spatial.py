@@ -51,11 +51,15 @@ class Spatial(Method):
     title = "Spatial"
     description = "Averages neighbouring patches over cells of equal area. It does not look at the image."
 
+    def most(self, tokens: ImageTokens) -> int:
+        """The number of patches."""
+        return sum(grid.rows * grid.columns for grid in tokens.layout.grids)
+
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """Rows that average a cell each and sum to 1."""
         grids = tokens.layout.grids
         cells = [grid.rows * grid.columns for grid in grids]
-        total, seen, used = sum(cells), 0, 0
+        total, seen, used = self.most(tokens), 0, 0
         budget = min(budget, total)
         weights = torch.zeros(budget, len(tokens), dtype=torch.float64)
         for grid, count in zip(grids, cells, strict=True):

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from compressor.geometry import CLASS
+from compressor.models.catalog import FAMILIES
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
@@ -91,12 +93,17 @@ def gradient_picture(side: int) -> Image.Image:
 class VisionLanguageModel(ABC):
     """A loaded model.
 
-    Attributes: `name` (catalog name, or the directory's), `hf` (the transformers model), `decoder`, `width`
-    (d), `context_length` in tokens, `image_token_id` (stands for the whole image in a list of ids), `eos_id`
-    (ends an answer in a transcript), `image_size` (edge in pixels of what the vision encoder reads at once),
-    `projector` (features -> embeddings), `revision` (commit of the checkpoint, None where it is not known).
+    Attributes: `family` (of the catalog, which says its options; each is an attribute), `name` (catalog name,
+    or the directory's), `hf` (the transformers model), `decoder`, `width` (d), `context_length` in tokens,
+    `image_token_id` (stands for the whole image in a list of ids), `eos_id` (ends an answer in a transcript),
+    `image_size` (edge in pixels of what the vision encoder reads at once), `projector` (features ->
+    embeddings), `revision` (commit of the checkpoint, None where it is not known).
+
+    For those who count what it costs: `text_config` and `vision_config`, of the Llama and of the CLIP inside;
+    `image_rank`, of the low-rank part that every projection of a layer adds where a prompt shows an image.
     """
 
+    family: ClassVar[str]
     name: str
     hf: nn.Module
     decoder: Decoder
@@ -105,9 +112,17 @@ class VisionLanguageModel(ABC):
     image_token_id: int
     eos_id: int
     image_size: int
-    projector: Callable[[Tensor], Tensor]
+    projector: nn.Module
     tokenizer: Any
+    text_config: Any
+    vision_config: Any
+    image_rank: int = 0
     revision: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of its family, by name, as this model has them."""
+        return {name: getattr(self, name) for name in FAMILIES[self.family].options}
 
     @property
     def device(self) -> torch.device:
@@ -129,6 +144,19 @@ class VisionLanguageModel(ABC):
         """Root mean square of the norms of image tokens, measured on a fixed generated picture."""
         tokens = self.encode(gradient_picture(self.image_size))
         return float(tokens.embeddings.float().pow(2).sum(-1).mean().sqrt())
+
+    def variant(self, **options: Any) -> Self:
+        """The same model with other options of its family; both share all weights.
+
+        Args:
+            options: of `catalog.FAMILIES`.
+        Raises:
+            InvalidOptionError: the family has no such option, or a value is not allowed.
+        """
+        FAMILIES[self.family].require_options(options)
+        made = copy(self)
+        vars(made).update(options)
+        return made
 
     def encode(self, image: Image.Image, want: frozenset[str] = frozenset()) -> ImageTokens:
         """The tokens of one image, computed without a graph (but usable in one)."""
@@ -177,6 +205,10 @@ class VisionLanguageModel(ABC):
                 features.append(view.require("cls_feature")[None])
             features.append(view.features)
         return self.projector(projection.apply(torch.cat(features)))
+
+    def projected(self, tokens: ImageTokens) -> int:
+        """How many tokens of an image the projector reads when it is encoded: those of all views."""
+        return sum(len(view) for view in tokens.views)
 
     @abstractmethod
     def prompt_ids(self, question: str, first: bool) -> list[int]:

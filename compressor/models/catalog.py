@@ -3,7 +3,34 @@
 `machine` says which of them fit, `loading` loads them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from compressor.errors import InvalidOptionError
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that a family leaves to whoever loads a model, or asks one for a variant of itself.
+
+    Args:
+        title: to show.
+        description: what the value does, to show.
+        default: where nothing is chosen; its type is that of every value.
+        least, most: smallest and largest value, of numbers.
+    """
+
+    title: str
+    description: str
+    default: bool | int
+    least: int = 0
+    most: int = 0
+
+    def allows(self, value: object) -> bool:
+        """Whether a value can be chosen."""
+        if type(value) is not type(self.default):
+            return False
+        return isinstance(value, bool) or self.least <= value <= self.most
 
 
 @dataclass(frozen=True)
@@ -15,26 +42,57 @@ class Family:
         home: "module:loader" beside this one.
         files: what is downloaded of a repository; never code.
         packages: needed beyond those of every model, by the name they are installed under.
-        by_transformers: whether transformers loads it, so that it can be quantised and spread over GPUs.
+        options: by name, those that its models have.
     """
 
     title: str
     home: str
     files: tuple[str, ...]
     packages: tuple[str, ...] = ()
-    by_transformers: bool = True
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    def require_options(self, given: Mapping[str, object]) -> None:
+        """Refuse options that its models do not have, or values that they cannot take.
+
+        Raises:
+            InvalidOptionError: there is one.
+        """
+        for name, value in given.items():
+            if name not in self.options:
+                known = f"it has {', '.join(self.options)}" if self.options else "it has none"
+                raise InvalidOptionError(f"{self.title} has no option {name!r}; {known}.")
+            option = self.options[name]
+            if not option.allows(value):
+                span = f"a whole number from {option.least} to {option.most}"
+                kind = "True or False" if isinstance(option.default, bool) else span
+                raise InvalidOptionError(f"{name} of {self.title} must be {kind}, not {value!r}.")
 
 
 _LLAVA_FILES = ("*.json", "model*.safetensors", "tokenizer.model", "*.jinja")
 FAMILIES = {
-    "llava": Family("LLaVA-1.5", "llava:Llava", _LLAVA_FILES),
+    "llava": Family(
+        "LLaVA-1.5",
+        "llava:Llava",
+        _LLAVA_FILES,
+        options={
+            "crop": Option(
+                "Middle square only",
+                "the rest of the image is cut off, as the Hub's processor does, instead of padding the image",
+                False,
+            )
+        },
+    ),
     "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext", _LLAVA_FILES),
     "internlm2": Family(
         "InternLM-XComposer-2.5",
         "xcomposer:load",
         ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
         packages=("sentencepiece",),
-        by_transformers=False,
+        options={
+            "hd_num": Option(
+                "Tiles at most", "more of them show finer detail and cost more tokens", 24, least=1, most=24
+            )
+        },
     ),
 }
 
@@ -51,8 +109,8 @@ class ModelCard:
         repository: on the Hub; empty for the bundled model.
         licence: of the weights.
         image_tokens: n for one image; the largest usual number where it depends on the image.
-        memory_gb: of the weights with 16 bits each; estimated, as the next one is.
-        four_bit_gb: of the weights in 4-bit; None where that is not offered.
+        memory_gb: of the weights with 16 bits each, by their shapes, as the next one is.
+        four_bit_gb: of the weights in 4-bit; None where they are too small for it to be of use.
         precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.
         revision: the commit of the repository; None is unpinned, its newest.
         notice: what a person should know before judging the answers; may be empty.
@@ -99,7 +157,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             576,
             14.1,
-            5.0,
+            4.5,
         ),
         ModelCard(
             "llava-1.5-13b",
@@ -110,7 +168,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             576,
             26.7,
-            9.0,
+            7.9,
         ),
         ModelCard(
             "llava-next-7b",
@@ -121,7 +179,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             2880,
             14.1,
-            5.0,
+            4.5,
         ),
         ModelCard(
             "llava-next-13b",
@@ -132,7 +190,7 @@ CARDS: dict[str, ModelCard] = {
             _LLAMA_2,
             2880,
             26.7,
-            9.0,
+            7.9,
         ),
         ModelCard(
             "xcomposer-2.5-7b",
@@ -142,7 +200,8 @@ CARDS: dict[str, ModelCard] = {
             "internlm/internlm-xcomposer2d5-7b",
             "other (see the model page)",
             10000,
-            17.4,
+            17.5,
+            7.1,
         ),
     )
 }
@@ -151,3 +210,8 @@ CARDS: dict[str, ModelCard] = {
 def list_models() -> list[ModelCard]:
     """The cards of all models in the catalog, the bundled one first."""
     return list(CARDS.values())
+
+
+def model_options() -> dict[str, Option]:
+    """The options of all families by name; each model has those of its own family."""
+    return {name: option for family in FAMILIES.values() for name, option in family.options.items()}

@@ -59,6 +59,7 @@ class ClipLlava(VisionLanguageModel):
             raise ModelMismatchError(
                 "Only LLaVA models that read the patches of one vision layer are supported."
             )
+        self.text_config, self.vision_config = config.text_config, config.vision_config
         self.width = config.text_config.hidden_size
         self.context_length = config.text_config.max_position_embeddings
         self.projector = self.hf.model.multi_modal_projector

@@ -1,8 +1,6 @@
 """The LLaVA-1.5 family: one square view of the image."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
@@ -10,8 +8,8 @@ from transformers import LlavaForConditionalGeneration
 from compressor.errors import ImageError
 from compressor.geometry import llava_layout
 from compressor.models.base import Views
+from compressor.models.catalog import FAMILIES
 from compressor.models.clip_llava import ClipLlava
-from compressor.models.parts import Parts
 from compressor.tokens import ImageTokens
 
 LONGEST_EDGE = 4096  # px; larger pictures are reduced first, so that padding them cannot exhaust the memory
@@ -19,19 +17,15 @@ MAX_CROP_ASPECT = 32
 
 
 class Llava(ClipLlava):
-    """A LLaVA-1.5 checkpoint.
+    """A LLaVA-1.5 checkpoint; arguments as of the base class.
 
-    Args:
-        source, options: as of the base class.
-        crop: cut the middle out of non-square images, as the checkpoint's processor does, instead of padding
-            them to a square in the processor's mean colour, as the original evaluation does.
+    Attributes: `crop`, whether the middle is cut out of non-square images, as the checkpoint's processor
+    does, instead of padding them to a square in its mean colour, as the original evaluation does.
     """
 
+    family = "llava"
     architecture = LlavaForConditionalGeneration
-
-    def __init__(self, source: Path | Parts, *, crop: bool = False, **options: Any) -> None:
-        self.crop = crop
-        super().__init__(source, **options)
+    crop: bool = FAMILIES["llava"].options["crop"].default
 
     def prepare(self, images: Sequence[Image.Image]) -> Views:
         """See the base class."""

@@ -39,6 +39,7 @@ class LlavaNext(ClipLlava):
     Its n tokens are those of the whole image, then the rows of the larger one, a learned newline after each.
     """
 
+    family = "llava_next"
     architecture = LlavaNextForConditionalGeneration
     system = (
         "A chat between a curious human and an artificial intelligence assistant. "

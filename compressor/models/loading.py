@@ -14,7 +14,7 @@ from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS, FAMILIES, ModelCard
 from compressor.models.hub import Progress
 from compressor.models.machine import DeviceMap
-from compressor.models.weight_files import damaged
+from compressor.models.weight_files import damaged, stored_bytes
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -30,6 +30,7 @@ def load_model(
     device_map: DeviceMap | None = None,
     allow_hub: bool = False,
     progress: Progress | None = None,
+    **options: Any,
 ) -> VisionLanguageModel:
     """Load a model for inference; no code of a checkpoint is executed.
 
@@ -38,19 +39,23 @@ def load_model(
         device: CUDA where there is one, else the CPU, if None.
         dtype: bfloat16 on a GPU that computes in it, float16 on others and float32 on the CPU if None.
         four_bit: quantise the language model's matrices with bitsandbytes (NF4); the rest keeps `dtype`.
-        device_map: how to spread over several GPUs, such as "auto"; everything on `device` if None.
+        device_map: how to spread over several GPUs, "auto", "balanced", "balanced_low_0" or "sequential", or
+            a device for every module; everything on `device` if None.
         allow_hub: whether `name` may also be any Hub repository of a supported family. For people at their
             own machine: whoever else can choose names would choose what is downloaded.
         progress: is told the share done, in [0, 1], and a sentence.
+        options: of its family, such as `crop` of LLaVA-1.5 (`catalog.FAMILIES`).
     Raises:
         UnknownModelError: neither a catalog name nor a directory.
         ModelUnavailableError: its files are missing or damaged, there is no network, memory or package for
             it, or its family is not supported.
         ModelMismatchError: its weights are not those that its config describes.
-        InvalidOptionError: there is no device of this name.
+        InvalidOptionError: there is no device, or way to spread a model, of this name, or its family has no
+            such option or value.
     """
     device = machine.choose_device(device)
-    options = {
+    machine.require_device_map(device_map)
+    means = {
         "device": device,
         "dtype": dtype or machine.default_dtype(device),
         "four_bit": four_bit,
@@ -59,23 +64,25 @@ def load_model(
     report = progress or (lambda share, sentence: None)
     card = CARDS.get(str(name))
     if card is not None:
-        directory, title = _of_card(card, options, progress), card.title
+        directory, title = _of_card(card, means, options, progress), card.title
     elif (Path(name) / "config.json").is_file():
         directory, title = Path(name), Path(name).resolve().name
     elif allow_hub and HUB_ID.fullmatch(str(name)) and not Path(name).exists():
-        directory, title = _of_repository(str(name), progress), str(name)
+        directory, title = _of_repository(str(name), means, options, progress), str(name)
     else:
         raise _unknown(Path(name))
     report(DOWNLOAD, f"Reading the weights of {title}")
-    model = _load(directory, card.name if card else Path(title).name, options)
+    model = _load(directory, card.name if card else Path(title).name, means, options)
     model.revision = _revision(directory)
     report(1.0, f"{title} is ready")
     return model
 
 
-def _of_card(card: ModelCard, options: dict[str, Any], progress: Progress | None) -> Path:
+def _of_card(
+    card: ModelCard, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
+) -> Path:
     """The directory of a model of the catalog, downloaded only if it fits."""
-    _require_means(card.family, card.title, options)
+    _require(card.family, means, options)
     if not card.repository:
         if not (MODELS / card.name / "config.json").is_file():
             raise ModelUnavailableError(
@@ -83,19 +90,22 @@ def _of_card(card: ModelCard, options: dict[str, Any], progress: Progress | None
                 "get a complete copy of the project."
             )
         return MODELS / card.name
-    found = machine.fit(card, **options)
+    found = machine.fit(card, **means)
     if not found.fits:
         raise ModelUnavailableError(found.sentence)
-    needed = machine.weight_bytes(card, options["dtype"], options["four_bit"])
-    machine.require_free(needed, card.title, options["device"], options["device_map"] is not None)
+    needed = machine.weight_bytes(card, means["dtype"], means["four_bit"])
+    machine.require_free(needed, card.title, means["device"], means["device_map"] is not None)
     return hub.fetch(
         card.repository, card.revision, FAMILIES[card.family].files, progress and _first_part(progress)
     )
 
 
-def _of_repository(repository: str, progress: Progress | None) -> Path:
+def _of_repository(
+    repository: str, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
+) -> Path:
     """The directory of any Hub repository of a supported family; its config tells the family first."""
     family = _family(hub.fetch(repository, None, ["config.json"]), repository)
+    _require(family, means, options)
     return hub.fetch(repository, None, FAMILIES[family].files, progress and _first_part(progress))
 
 
@@ -129,26 +139,26 @@ def _family(directory: Path, name: str) -> str:
     return family
 
 
-def _require_means(family: str, title: str, options: dict[str, Any]) -> None:
-    if refusal := machine.lacking_means(family, title, options["four_bit"], options["device_map"]):
+def _require(family: str, means: dict[str, Any], options: dict[str, Any]) -> None:
+    """Refuse what a family does not offer or this machine does not have, before anything large is read."""
+    FAMILIES[family].require_options(options)
+    if refusal := machine.lacking_means(family, means["four_bit"], means["device_map"]):
         raise ModelUnavailableError(refusal)
 
 
-def _load(directory: Path, name: str, options: dict[str, Any]) -> VisionLanguageModel:
+def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, Any]) -> VisionLanguageModel:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     family = _family(directory, name)
-    _require_means(family, name, options)
-    _require_room(directory, name, options)
+    _require(family, means, options)
+    _require_room(directory, name, means)
     _require_json(directory)
-    if not FAMILIES[family].by_transformers:  # it takes no others, and none were given
-        options = {key: options[key] for key in ("device", "dtype")}
     module, _, attribute = FAMILIES[family].home.partition(":")
     # transformers takes seconds to import: only when a model is loaded
     model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
     try:
-        return model_class(directory, name=name, **options)
+        return model_class(directory, name=name, **means).variant(**options)
     except StudioError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -168,16 +178,16 @@ def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
     )
 
 
-def _require_room(directory: Path, name: str, options: dict[str, Any]) -> None:
+def _require_room(directory: Path, name: str, means: dict[str, Any]) -> None:
     """On a CPU the system ends a process that takes too much; a GPU raises an error of its own."""
-    if options["device"].type != "cpu":
+    if means["device"].type != "cpu":
         return
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     stored = 4 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 2
-    patterns = ("model*.safetensors", "pytorch_model*.bin")
-    files = [file for pattern in patterns for file in directory.glob(pattern)]
-    size = sum(file.stat().st_size for file in files)
-    machine.require_free(size * options["dtype"].itemsize / stored, repr(name), options["device"])
+    numbers = stored_bytes(directory) / stored
+    share = machine.PACKED_SHARE if means["four_bit"] else 0.0
+    needed = machine.number_bytes(numbers, means["dtype"], share)
+    machine.require_free(needed, repr(name), means["device"])
 
 
 def _require_json(directory: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,7 +14,11 @@ from compressor.models import hub
 from compressor.models.catalog import FAMILIES, ModelCard
 
 DeviceMap = str | Mapping[str, int | str]
+STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")  # of device maps, by their names
 CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+# of a matrix in 4 bits, per number: itself, a byte of scale for 64, and 4 of that scale's own for 256 of them
+PACKED_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+PACKED_SHARE = 0.8  # of a model's numbers, those in such matrices, at least
 BITSANDBYTES = "pip install 'bitsandbytes>=0.46'"
 
 
@@ -43,7 +48,7 @@ def fit(
     """
     device = choose_device(device)
     dtype = dtype or default_dtype(device)
-    refusal = lacking_means(card.family, card.title, four_bit, device_map) or lacking_memory(
+    refusal = lacking_means(card.family, four_bit, device_map) or lacking_memory(
         card, device, dtype, four_bit=four_bit, spread=device_map is not None
     )
     if refusal:
@@ -60,6 +65,25 @@ def fit(
             f"{free / 1e9:.1f} GB left; make room, or let HF_HOME name a larger disk.",
         )
     return Fit(True, f"It is downloaded when it is first loaded, about {card.memory_gb:.1f} GB.")
+
+
+def ways_to_load() -> list[dict[str, Any]]:
+    """Options of `load_model` by which a model may fit this machine, the most faithful first."""
+    ways: list[dict[str, Any]] = [{}]
+    if torch.cuda.is_available():  # a CPU would compute with 4-bit weights, but for minutes
+        spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
+        ways += [spread, {"four_bit": True}, spread | {"four_bit": True}]
+    return [way for index, way in enumerate(ways) if way not in ways[:index]]
+
+
+def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:
+    """How this machine holds a model at best: as it is, over several GPUs, or in 4-bit.
+
+    Returns:
+        whether it fits; and the options of `load_model` for it.
+    """
+    found = [(fit(card, **way), way) for way in ways_to_load()]
+    return next(((each, way) for each, way in found if each.fits), found[0])
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
@@ -88,19 +112,38 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float16
 
 
-def lacking_means(family: str, title: str, four_bit: bool, device_map: DeviceMap | None) -> str:
-    """What this machine or project lacks to load a model in a certain way, whatever its size, as a sentence.
+def require_device_map(device_map: DeviceMap | None) -> None:
+    """Refuse what says no place for a model.
+
+    Raises:
+        InvalidOptionError: a name that is no strategy, or a mapping to what is no device, or to GPUs and CPU.
+        ModelUnavailableError: a mapping to a device that is not here.
+    """
+    if isinstance(device_map, str):
+        if device_map not in STRATEGIES:
+            raise InvalidOptionError(
+                f"{device_map!r} is no way to spread a model; choose one of {', '.join(STRATEGIES)}."
+            )
+        return
+    found = [
+        choose_device(f"cuda:{each}" if isinstance(each, int) else each)
+        for each in (device_map or {}).values()
+    ]
+    if len({device.type for device in found}) > 1:
+        raise InvalidOptionError(
+            "Weights that wait on the CPU are not offered: leave the CPU out of the map."
+        )
+
+
+def lacking_means(family: str, four_bit: bool, device_map: DeviceMap | None) -> str:
+    """What this machine lacks to load a model in a certain way, whatever its size, as a sentence.
 
     Args:
         family: of the catalog.
-        title: of the model.
         four_bit, device_map: as for `load_model`.
     Returns:
-        an option that is not offered, or a missing package with its pip line; empty where all is there.
+        what is missing, a package with its pip line; empty where all is there.
     """
-    if (four_bit or device_map is not None) and not FAMILIES[family].by_transformers:
-        option = "4-bit weights are" if four_bit else "Spreading over several GPUs is"
-        return f"{option} not offered for {title}; load it in bfloat16 on one GPU."
     if isinstance(device_map, str) and not torch.cuda.is_available():
         return "There is no GPU to spread a model over; leave the device map out."
     for package in FAMILIES[family].packages:
@@ -132,18 +175,28 @@ def lacking_memory(
         return ""
     precision = "4-bit" if four_bit else str(dtype).removeprefix("torch.")
     where = "this machine has" if device.type == "cpu" else "the GPUs have" if spread else "the GPU has"
+    instead = "use a smaller model or a larger machine"
+    packed = weight_bytes(card, dtype, four_bit=True)
+    if device.type == "cuda" and not four_bit and packed <= there:
+        package = "" if find_spec("bitsandbytes") else f", which needs {BITSANDBYTES}"
+        instead = f"load it in 4-bit, about {packed / 1e9:.1f} GB{package}, or use a smaller model"
     return (
         f"{card.title} needs about {needed / 1e9:.1f} GB of memory in {precision} and {where} "
-        f"{there / 1e9:.1f} GB; use a smaller model or a larger machine."
+        f"{there / 1e9:.1f} GB; {instead}."
     )
 
 
 def weight_bytes(card: ModelCard, dtype: torch.dtype, four_bit: bool = False) -> float:
     """Bytes that the weights of a model take, as estimated on its card."""
-    gigabytes = card.memory_gb * dtype.itemsize / 2
+    share = 0.0
     if four_bit and card.four_bit_gb is not None:
-        gigabytes = card.four_bit_gb
-    return gigabytes * 1e9
+        share = (1 - card.four_bit_gb / card.memory_gb) / (1 - PACKED_BYTES / 2)
+    return number_bytes(card.memory_gb / 2 * 1e9, dtype, share)
+
+
+def number_bytes(numbers: float, dtype: torch.dtype, packed_share: float) -> float:
+    """Bytes of so many weights, a share of them in 4 bits and the rest in a dtype."""
+    return numbers * (packed_share * PACKED_BYTES + (1 - packed_share) * dtype.itemsize)
 
 
 def require_memory(card: ModelCard, device: torch.device, dtype: torch.dtype) -> None:

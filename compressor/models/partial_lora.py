@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
+from compressor.models.four_bit import without_weights
+
 # (B, L) booleans of the layer call that runs in this thread; the stock layer has no way to hand it down
 _IMAGE_MASK: ContextVar[Tensor | None] = ContextVar("image_mask", default=None)
 
@@ -69,3 +71,15 @@ def partial_lora_llama(config: LlamaConfig, rank: int, alpha: float) -> LlamaMod
         PartialLoraLayer(config, index, rank, alpha / rank) for index in range(config.num_hidden_layers)
     )
     return language
+
+
+def quantise_bases(language: LlamaModel, dtype: torch.dtype) -> None:
+    """Make every W a 4-bit layer without weights; A and B stay as they are.
+
+    Args:
+        language: of `partial_lora_llama`, without weights.
+        dtype: to compute in.
+    """
+    for module in language.modules():
+        if isinstance(module, PartialLora):
+            module.base = without_weights(module.base, dtype)

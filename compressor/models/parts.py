@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoImageProcessor, AutoTokenizer, BitsAndBytesConfig
+from transformers import AutoImageProcessor, AutoTokenizer
 
-from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError
+from compressor.errors import ModelMismatchError, ModelUnavailableError
+from compressor.models.four_bit import quantisation_config
 from compressor.models.machine import DeviceMap
+from compressor.models.placement import require_gpus, require_together
 from compressor.models.weight_files import SAFETENSORS, require_whole, weight_files
 
 # in 4-bit, encoder and projector would change what an image's tokens are, and the head the logits
-FULL_PRECISION = ["lm_head", "model.vision_tower", "model.multi_modal_projector"]
+FULL_PRECISION = ("lm_head", "model.vision_tower", "model.multi_modal_projector")
 BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")  # that older checkpoints hold
 
 
@@ -56,7 +58,7 @@ def load_parts(
         source,
         dtype=dtype,
         device_map=device_map or {"": device},
-        quantization_config=_four_bit(dtype) if four_bit else None,
+        quantization_config=quantisation_config(dtype, FULL_PRECISION) if four_bit else None,
         attn_implementation="sdpa",
         use_safetensors=True,
         local_files_only=True,
@@ -64,37 +66,16 @@ def load_parts(
         output_loading_info=True,
     )
     _require_exact(report, source.name)
-    if isinstance(device_map, str) and {"cpu", "disk"} & set(map(str, hf.hf_device_map.values())):
-        raise ModelUnavailableError(
-            f"The GPUs are too small for {source.name!r}; use a smaller model or 4-bit weights."
-        )
-    _require_whole_encoder(hf)
+    if isinstance(device_map, str):
+        require_gpus(hf.hf_device_map, source.name)
+    require_together(
+        parameter
+        for name, parameter in hf.model.named_parameters()
+        if "embed_tokens" in name or not name.startswith("language_model.")
+    )
     tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
     processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
     return Parts(hf, tokenizer, processor)
-
-
-def _require_whole_encoder(hf: nn.Module) -> None:
-    """Image and text tokens meet where the embeddings are; only the layers after that may be elsewhere."""
-    before = {
-        parameter.device
-        for name, parameter in hf.model.named_parameters()
-        if "embed_tokens" in name or not name.startswith("language_model.")
-    }
-    if len(before) > 1:
-        raise InvalidOptionError(
-            "The device map tears encoder, projector and embeddings apart; give them the same device."
-        )
-
-
-def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=FULL_PRECISION,
-    )
 
 
 def _require_exact(report: dict[str, Any], name: str) -> None:

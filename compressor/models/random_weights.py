@@ -40,6 +40,18 @@ CLIP_L_336 = {
     "patch_size": 14,
     "projection_dim": 768,
 }
+INTERNLM2_7B = {  # with the context of the language model as published on its own
+    "vocab_size": 92544,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1e6,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
+SPREAD = 0.02  # standard deviation of weights, transformers' default
 FURTHER_IDS = 64  # that LLaVA adds to Vicuna's; the first stands for the image
 Builder = Callable[[str, torch.device, torch.dtype], VisionLanguageModel]
 
@@ -91,6 +103,31 @@ def clip_llava(
     return model_class(parts, name=name, device=device, dtype=dtype)
 
 
+def xcomposer(
+    config: dict[str, Any], name: str, device: torch.device, dtype: torch.dtype
+) -> VisionLanguageModel:
+    """An InternLM-XComposer-2.5, without a tokenizer.
+
+    Args:
+        config: as of a checkpoint.
+        name, device, dtype: as of `random_model`.
+    """
+    from compressor.models.xcomposer import XComposer
+    from compressor.models.xcomposer_network import XComposerNetwork
+
+    network = XComposerNetwork(config)
+    for key, parameter in list(network.named_parameters()):
+        made = torch.empty(parameter.shape, device=device, dtype=dtype)
+        if made.ndim > 1 or not key.endswith((".weight", ".bias")):
+            made.normal_(std=SPREAD)
+        else:  # of a norm, or a bias
+            made.fill_(key.endswith(".weight"))
+        network.give(key, made)
+    for key, buffer in list(network.named_buffers()):
+        network.give(key, buffer.to(device))
+    return XComposer(network.eval(), name=name, context_length=config["max_position_embeddings"])
+
+
 llava = partial(
     clip_llava, "llava:Llava", "LlavaConfig", "LlavaForConditionalGeneration", "CLIPImageProcessorPil"
 )
@@ -106,6 +143,7 @@ BUILDERS: dict[str, Builder] = {
     "llava-1.5-13b": partial(llava, VICUNA_13B, CLIP_L_336),
     "llava-next-7b": partial(llava_next, VICUNA_7B, CLIP_L_336),
     "llava-next-13b": partial(llava_next, VICUNA_13B, CLIP_L_336),
+    "xcomposer-2.5-7b": partial(xcomposer, INTERNLM2_7B),
 }
 
 

@@ -57,3 +57,9 @@ def damaged(file: Path) -> ModelUnavailableError:
     return ModelUnavailableError(
         f"The file {file.name} of {file.parent.name!r} is damaged or incomplete; download it again."
     )
+
+
+def stored_bytes(directory: Path) -> int:
+    """Bytes of all files of weights in a directory; 0 if there are none, or no directory."""
+    files = [file for _, pattern in (SAFETENSORS, PICKLED) for file in directory.glob(pattern)]
+    return sum(file.stat().st_size for file in files)

@@ -16,13 +16,18 @@ from torch import Tensor
 from compressor.errors import ModelUnavailableError
 from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
 from compressor.models.base import Views, VisionLanguageModel
+from compressor.models.catalog import FAMILIES
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
+from compressor.models.machine import DeviceMap
+from compressor.models.placement import places, require_gpus, require_together, spread
 from compressor.models.tower_hooks import TowerHooks
 from compressor.models.xcomposer_checkpoint import CheckpointFiles, assign
 from compressor.models.xcomposer_image import arrange, merge_patches, per_block, views
 from compressor.models.xcomposer_network import XComposerNetwork
 from compressor.tokens import ImageTokens
+
+WHOLE = ["CLIPEncoderLayer", "PartialLoraLayer"]  # modules that stay on one GPU
 
 
 class XComposer(VisionLanguageModel):
@@ -33,8 +38,12 @@ class XComposer(VisionLanguageModel):
         name: under which it is known.
         context_length: tokens it can read.
         tokenizer: None where only ids and image tokens are to be read.
-        hd_num: tiles that an image is cut into at most.
+
+    Attributes: `hd_num`, tiles that an image is cut into at most.
     """
+
+    family = "internlm2"
+    hd_num: int = FAMILIES["internlm2"].options["hd_num"].default
 
     def __init__(
         self,
@@ -43,12 +52,13 @@ class XComposer(VisionLanguageModel):
         name: str,
         context_length: int,
         tokenizer: InternLM2Tokenizer | None = None,
-        hd_num: int = 24,
     ) -> None:
-        self.hf, self.name, self.context_length, self.hd_num = network, name, context_length, hd_num
+        self.hf, self.name, self.context_length = network, name, context_length
         self._tokenizer = tokenizer
-        self.width = network.language.config.hidden_size
-        self.projector, vision = network.vision_proj, network.tower.config
+        self.text_config, self.vision_config = network.language.config, network.tower.config
+        self.image_rank = network.rank
+        self.width = self.text_config.hidden_size
+        self.projector, vision = network.vision_proj, self.vision_config
         self.image_size = vision.image_size
         self.hooks = TowerHooks(network.tower.encoder.layers, -1, vision.num_attention_heads, has_cls=True)
         self.image_token_id = -1  # no id of the vocabulary: an image has no token of its own
@@ -86,8 +96,7 @@ class XComposer(VisionLanguageModel):
         Raises:
             InvalidOptionError: there is no room for a tile.
         """
-        pixels, _ = views(image, hd_num, self.image_size)
-        return self._encode(pixels.to(self.dtype), image.size, hd_num).embeddings
+        return self.variant(hd_num=hd_num).encode(image).embeddings
 
     def logits(self, pieces: Sequence[Tensor]) -> Tensor:
         """Logits (L, vocabulary) of one causal pass over text and image tokens in a row.
@@ -112,26 +121,22 @@ class XComposer(VisionLanguageModel):
         """
         grids = [xcomposer_canvas(size, self.hd_num, image_size=self.image_size)[1] for size in views.sizes]
         pixels = views.pixels.split([1 + rows * columns for rows, columns in grids])
-        return [
-            self._encode(each, size, self.hd_num, want)
-            for each, size in zip(pixels, views.sizes, strict=True)
-        ]
+        return [self._encode(*each, want) for each in zip(pixels, views.sizes, strict=True)]
 
     @torch.no_grad()
-    def _encode(
-        self, pixels: Tensor, size: tuple[int, int], hd_num: int, want: frozenset[str] = frozenset()
-    ) -> ImageTokens:
+    def _encode(self, pixels: Tensor, size: tuple[int, int], want: frozenset[str]) -> ImageTokens:
         """The tokens of an image of size (W, H), from its views (views, 3, S, S)."""
         network, vision = self.hf, self.hf.tower.config
         sizes = {"image_size": vision.image_size, "patch_size": vision.patch_size}
-        layout = xcomposer_layout(size, hd_num, **sizes)
-        layouts, order = xcomposer_tiles(size, hd_num, **sizes)
-        _, grid = xcomposer_canvas(size, hd_num, image_size=vision.image_size)
+        layout = xcomposer_layout(size, self.hd_num, **sizes)
+        layouts, order = xcomposer_tiles(size, self.hd_num, **sizes)
+        _, grid = xcomposer_canvas(size, self.hd_num, image_size=vision.image_size)
         with self.hooks.recording(want) as sink:
             hidden = network.tower(pixel_values=pixels.to(self.device, non_blocking=True)).last_hidden_state
         side = vision.image_size // vision.patch_size
         merged = merge_patches(hidden[:, 1:].unflatten(1, (side, side)))  # (views, s, s, 4 d_v)
-        features = arrange(merged, grid, network.plora_sub_GN, network.plora_glb_GN)  # (n, 4 d_v)
+        separators = network.separators
+        features = arrange(merged, grid, separators.plora_sub_GN, separators.plora_glb_GN)  # (n, 4 d_v)
         embeddings, order = self.projector(features), torch.from_numpy(order)
         places = torch.from_numpy(layout.kinds == PATCH).nonzero()[order, 0].view(len(layouts), -1)
         tiles = tuple(
@@ -144,6 +149,10 @@ class XComposer(VisionLanguageModel):
             for index, (own, each) in enumerate(zip(places.to(self.device), layouts, strict=True))
         )
         return ImageTokens(features, embeddings, layout, tiles=tiles, tile_order=order)
+
+    def projected(self, tokens: ImageTokens) -> int:
+        """See the base class; the separators pass the projector, too."""
+        return len(tokens)
 
     def prompt_ids(self, question: str, first: bool) -> list[int]:
         """The chat format of InternLM2: the image follows the begin token, before the first turn."""
@@ -167,6 +176,8 @@ def from_checkpoint(
     name: str = "xcomposer-2.5-7b",
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    four_bit: bool = False,
+    device_map: DeviceMap | None = None,
     tokenizer: InternLM2Tokenizer | None = None,
 ) -> XComposer:
     """A model from the content of a checkpoint, for inference.
@@ -176,12 +187,26 @@ def from_checkpoint(
         tensors: under the checkpoint's own names; each is read when its turn comes.
         name: under which the model is known.
         device, dtype: where and how to compute.
+        device_map: how to spread over several GPUs, as of `load_model`; everything on `device` if None.
+        four_bit: whether the language model's matrices are quantised with bitsandbytes; encoder, projector,
+            embeddings, head and the low-rank parts are not.
         tokenizer: for chats.
     Raises:
         ModelMismatchError: config and tensors are not those of this family.
+        ModelUnavailableError: the GPUs are too small.
+        InvalidOptionError: the device map lacks a module, or parts what has to be together.
     """
-    network = XComposerNetwork(config, torch.device(device))
-    assign(network, tensors, dtype)
+    network = XComposerNetwork(config, dtype if four_bit else None)
+    found = places(network, torch.device(device), dtype, device_map, WHOLE)
+    if isinstance(device_map, str):
+        require_gpus(found, name)
+    assign(network, tensors, found, dtype)
+    require_together(
+        parameter
+        for name, parameter in network.named_parameters()
+        if name.startswith(("tower.", "separators.", "vision_proj.", "language.embed_tokens."))
+    )
+    spread(network, found)
     return XComposer(
         network.eval().requires_grad_(False),
         name=name,
@@ -190,16 +215,15 @@ def from_checkpoint(
     )
 
 
-def load(source: Path, *, name: str, device: torch.device, dtype: torch.dtype) -> XComposer:
+def load(source: Path, *, name: str, **options: Any) -> XComposer:
     """Load a checkpoint; no code of its repository is executed.
 
     Args:
         source: a local directory.
-        name, device, dtype: as of `from_checkpoint`.
+        name, options: as of `from_checkpoint`.
     Raises:
         ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
     """
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     tokenizer = InternLM2Tokenizer(source / "tokenizer.model")
-    files = CheckpointFiles(source)
-    return from_checkpoint(config, files, name=name, device=device, dtype=dtype, tokenizer=tokenizer)
+    return from_checkpoint(config, CheckpointFiles(source), name=name, tokenizer=tokenizer, **options)

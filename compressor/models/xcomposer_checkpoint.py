@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from compressor.errors import ModelMismatchError
+from compressor.models.placement import Places, place_of
 from compressor.models.weight_files import PICKLED, SAFETENSORS, damaged, weight_files
 from compressor.models.xcomposer_network import XComposerNetwork
 
@@ -72,6 +73,8 @@ def checkpoint_key(name: str) -> str:
     part, _, rest = name.partition(".")
     if part == "tower":
         return f"vit.vision_tower.vision_model.{rest}"
+    if part == "separators":
+        return rest
     if part == "lm_head":
         return f"output.{rest}"
     if part == "language":
@@ -92,30 +95,32 @@ def head_rows(tensor: Tensor, part: str, heads: int, kv_heads: int) -> Tensor:
     return blocks[:, chosen].flatten(0, 2)
 
 
-def assign(network: XComposerNetwork, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> None:
-    """Give a network the weights of a checkpoint, one tensor at a time.
+def assign(
+    network: XComposerNetwork, tensors: Mapping[str, Tensor], places: Places, dtype: torch.dtype
+) -> None:
+    """Give a network the weights of a checkpoint, one tensor at a time, and bring its buffers to them.
 
     Args:
-        network: its buffers are where the weights go.
+        network: without weights.
         tensors: under the checkpoint's names.
+        places: where they go.
         dtype: to convert them to.
     Raises:
         ModelMismatchError: tensors are missing, have another shape, or are neither used nor known as unused.
     """
-    device = network.language.rotary_emb.inv_freq.device
     shapes = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
     expected = {checkpoint_key(name) for name in shapes}
     _refuse(expected - set(tensors), "lacks")
     _refuse({key for key in set(tensors) - expected if not UNUSED.search(key)}, "holds unexpected")
-    state = {}
     for name, shape in shapes.items():
         tensor = _tensor(network, tensors[checkpoint_key(name)], name)
         if tuple(tensor.shape) != shape:
             raise ModelMismatchError(
                 f"{checkpoint_key(name)} of this checkpoint does not have the shape that its config says."
             )
-        state[name] = tensor.to(device, dtype)
-    network.load_state_dict(state, assign=True)
+        network.give(name, tensor.to(place_of(name, places), dtype))
+    for name, buffer in list(network.named_buffers()):
+        network.give(name, buffer.to(place_of(name, places)))
 
 
 def _tensor(network: XComposerNetwork, tensor: Tensor, name: str) -> Tensor:

@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from compressor.errors import ModelMismatchError
-from compressor.models.partial_lora import partial_lora_llama
+from compressor.models.four_bit import is_four_bit, quantised
+from compressor.models.partial_lora import partial_lora_llama, quantise_bases
 
 NEEDED = (
     "vocab_size",
@@ -63,30 +64,54 @@ def language_config(config: dict[str, Any]) -> LlamaConfig:
 
 
 class XComposerNetwork(nn.Module):
-    """Encoder, projector and language model, without weights until they are assigned.
+    """Encoder, projector and language model, without weights until they are given.
 
     Args:
         config: of the checkpoint; "vision", "plora_rank" and "plora_alpha" default to the published model's.
-        device: of the buffers, which no checkpoint holds.
+        four_bit: what the language model's matrices compute in when they are quantised to 4 bits; None keeps
+            them as they are.
     """
 
-    def __init__(self, config: dict[str, Any], device: torch.device) -> None:
+    def __init__(self, config: dict[str, Any], four_bit: torch.dtype | None = None) -> None:
         super().__init__()
         language = language_config(config)
         vision = CLIPVisionConfig(**{**TOWER, **config.get("vision", {})}, attn_implementation="sdpa")
-        rank = config.get("plora_rank", RANK)
+        self.rank = rank = config.get("plora_rank", RANK)
         merged, width = 4 * vision.hidden_size, language.hidden_size
-        with torch.device("meta"):
+        with torch.device("meta"):  # in the order of work, in which GPUs are filled
+            self.tower = CLIPVisionModel(vision)
+            self.separators = nn.ParameterDict(
+                {
+                    "plora_sub_GN": torch.empty(1, 1, 1, merged),  # ends a row
+                    "plora_glb_GN": torch.empty(1, 1, merged),  # ends the view of the whole image
+                }
+            )
+            self.vision_proj = nn.Sequential(nn.Linear(merged, width), nn.GELU(), nn.Linear(width, width))
             self.language = partial_lora_llama(language, rank, config.get("plora_alpha", rank))
             self.lm_head = nn.Linear(width, language.vocab_size, bias=False)
-            self.tower = CLIPVisionModel(vision)
-            self.vision_proj = nn.Sequential(nn.Linear(merged, width), nn.GELU(), nn.Linear(width, width))
-            self.plora_sub_GN = nn.Parameter(torch.empty(1, 1, 1, merged))  # ends a row
-            self.plora_glb_GN = nn.Parameter(torch.empty(1, 1, merged))  # ends the view of the whole image
-        self.language.rotary_emb = LlamaRotaryEmbedding(language).to(device)
-        places = torch.arange(self.tower.embeddings.num_positions, device=device)
+        if four_bit is not None:
+            quantise_bases(self.language, four_bit)
+        # no checkpoint holds these buffers
+        self.language.rotary_emb = LlamaRotaryEmbedding(language)
+        places = torch.arange(self.tower.embeddings.num_positions)
         self.tower.embeddings.register_buffer("position_ids", places[None], persistent=False)
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of token embeddings, as transformers' models give it."""
         return self.language.embed_tokens
+
+    def give(self, name: str, weight: Tensor) -> None:
+        """Put a parameter where there is none yet, quantised where that is in 4 bits, or a buffer elsewhere.
+
+        Args:
+            name: as of `named_parameters` or `named_buffers`.
+            weight: of its shape, on the device where it stays, a parameter in the precision to compute in.
+        """
+        owner, _, leaf = name.rpartition(".")
+        module = self.get_submodule(owner)
+        if leaf in module._buffers:
+            setattr(module, leaf, weight)
+        elif is_four_bit(getattr(module, leaf)):
+            setattr(module, leaf, quantised(module, weight))
+        else:
+            setattr(module, leaf, nn.Parameter(weight, requires_grad=False))

@@ -99,8 +99,8 @@ def prepare(
 
 
 def digest(model: VisionLanguageModel, dialogues: Sequence[Dialogue], responses: Responses) -> str:
-    """A name for what `prepare` computes: it changes with any weight, dtype, question or answer."""
-    seen = hashlib.sha256(f"{responses} {model.dtype}".encode())
+    """A name for what `prepare` computes: it changes with any weight, dtype, option, question or answer."""
+    seen = hashlib.sha256(f"{responses} {model.dtype} {model.options}".encode())
     for name, parameter in model.hf.state_dict().items():
         seen.update(f"{name} {tuple(parameter.shape)}".encode())
         seen.update(parameter.flatten()[:64].float().cpu().numpy().tobytes())

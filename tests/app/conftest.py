@@ -10,7 +10,7 @@ from app.sessions import Visit
 @pytest.fixture
 def shelf(model):
     """A shelf on which every name is the random model."""
-    return Shelf(lambda name: model)
+    return Shelf(lambda name, progress: model)
 
 
 @pytest.fixture

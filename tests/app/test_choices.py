@@ -26,6 +26,11 @@ def snapshot(visit: Visit) -> tuple:
     return visit.image, visit.scene, visit.chat, visit.model, visit.method, visit.rate, len(visit.chat.turns)
 
 
+def choose_model(visit, shelf, name):
+    list(choices.await_model(visit, shelf, name))
+    choices.choose_model(visit, shelf, name)
+
+
 def test_new_scenes_are_held_out_and_differ(visit, shelf):
     first = visit.scene
     choices.new_scene(visit, shelf)
@@ -68,7 +73,7 @@ def test_removing_the_picture_ends_the_chat(visit, shelf):
     view = choices.view(visit, shelf)
     assert view.picture is None and view.rate_line == "" and visit.chat is None
     choices.retune(visit, shelf, "sample", 50)  # the settings can still be chosen
-    choices.choose_model(visit, shelf, "tiny")
+    choose_model(visit, shelf, "tiny")
     choices.new_scene(visit, shelf)
     assert visit.chat.projection.m == 8
 
@@ -127,7 +132,7 @@ def test_the_slider_is_told_every_budget(visit, shelf):
 
 
 def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, model):
-    def load(name):
+    def load(name, progress):
         if name == "tiny":
             return model
         raise ModelUnavailableError("It needs 14 GB.")
@@ -136,7 +141,7 @@ def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, 
     assert names == [card.name for card in list_models()]
     before = snapshot(visit)
     with pytest.raises(ModelUnavailableError, match="14 GB"):
-        choices.choose_model(visit, Shelf(load), "llava-1.5-7b")
+        choose_model(visit, Shelf(load), "llava-1.5-7b")
     assert snapshot(visit) == before
     assert "14 GB" in choices.view(visit, Shelf(load), "It needs 14 GB.").notice
 
@@ -144,7 +149,7 @@ def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, 
 def test_another_model_starts_a_new_chat_about_the_same_picture(visit, shelf):
     list(chat.ask(visit, "is it red", max_new_tokens=2))
     image = visit.image
-    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    choose_model(visit, shelf, "llava-1.5-7b")
     assert visit.model == "llava-1.5-7b" and visit.image is image and visit.chat.turns == []
 
 
@@ -170,7 +175,7 @@ def test_every_method_says_what_it_does(visit, shelf):
 def test_a_model_is_loaded_once_for_many(model):
     loads = []
 
-    def load(name):
+    def load(name, progress):
         loads.append(name)
         return model
 
@@ -184,7 +189,7 @@ def test_a_model_is_loaded_once_for_many(model):
 
 
 def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
-    def load(name):
+    def load(name, progress):
         raise ModelUnavailableError("Its files are missing.")
 
     shelf = Shelf(load)
@@ -192,6 +197,91 @@ def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
     assert "Its files are missing." in capsys.readouterr().out
     with pytest.raises(ModelUnavailableError):
         shelf.get("tiny")
+
+
+def test_the_present_model_goes_on_until_the_chosen_one_is_there(visit, model):
+    go_on = threading.Event()
+
+    def load(name, progress):
+        return model if name == "tiny" or go_on.wait(20) else None
+
+    shelf = Shelf(load)
+    notices = choices.await_model(visit, shelf, "llava-1.5-7b")
+    assert "Loading LLaVA-1.5 7B" in next(notices) and "<progress" in next(notices)
+    view = choices.view(visit, shelf)
+    assert view.model == "llava-1.5-7b" and visit.model == "tiny"  # the box shows what was chosen
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    go_on.set()
+    list(notices)
+    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    assert visit.model == "llava-1.5-7b" and visit.chat.turns == [] and visit.wanted is None
+
+
+def test_whoever_chooses_another_model_meanwhile_gets_that_one(visit, model):
+    go_on = threading.Event()
+
+    def load(name, progress):
+        return model if name != "llava-1.5-7b" or go_on.wait(20) else None
+
+    shelf = Shelf(load)
+    first = choices.await_model(visit, shelf, "llava-1.5-7b")
+    next(first)
+    choose_model(visit, shelf, "llava-1.5-13b")
+    assert list(first) == []
+    go_on.set()
+    choices.choose_model(visit, shelf, "llava-1.5-7b")
+    assert visit.model == "llava-1.5-13b"
+
+
+def test_the_model_in_use_can_be_chosen_again_without_losing_the_chat(visit, shelf):
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    before = snapshot(visit)
+    choose_model(visit, shelf, "tiny")
+    assert snapshot(visit) == before and len(visit.chat.turns) == 1
+
+
+def test_a_load_that_failed_is_tried_again(model):
+    attempts = []
+
+    def load(name, progress):
+        attempts.append(name)
+        if len(attempts) == 1:
+            raise ModelUnavailableError("The Hub cannot be reached.")
+        return model
+
+    shelf = Shelf(load)
+    list(shelf.loading("tiny", 0.01))
+    with pytest.raises(ModelUnavailableError):
+        shelf.get("tiny")
+    assert len(attempts) == 1 and shelf.get("tiny") is model and shelf.get("tiny") is model
+    assert len(attempts) == 2 and list(shelf.loading("tiny")) == []
+
+
+def test_two_visitors_see_the_progress_of_one_load(model):
+    go_on, loads = threading.Event(), []
+
+    def load(name, progress):
+        loads.append(name)
+        progress(0.5, "Reading")
+        go_on.wait(20)
+        return model
+
+    shelf = Shelf(load)
+    streams = [shelf.loading("tiny", 0.01) for _ in range(2)]
+    for stream in streams:
+        while next(stream) != (0.5, "Reading"):
+            pass
+    go_on.set()
+    assert all(told == (0.5, "Reading") for stream in streams for told in stream)
+    assert loads == ["tiny"] and shelf.get("tiny") is model
+
+
+def test_an_error_that_is_no_sentence_reaches_who_waits():
+    def load(name, progress):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Shelf(load).get("tiny")
 
 
 def test_pictures_keep_their_pixels(visit, shelf):
@@ -202,7 +292,7 @@ def test_local_checkpoints_are_offered_by_the_name_of_their_directory(checkpoint
     found = local_models(os.pathsep.join([str(checkpoint), str(next_checkpoint), ""]))
     assert found == {checkpoint.name: checkpoint, next_checkpoint.name: next_checkpoint}
     loads = []
-    shelf = Shelf(loads.append, found)
+    shelf = Shelf(lambda name, progress: loads.append(name), found)
     assert [name for _, name in choices.model_choices(shelf)][-2:] == [checkpoint.name, next_checkpoint.name]
     assert str(checkpoint) not in str(shelf.offers)
     shelf.get(checkpoint.name)
@@ -228,28 +318,45 @@ def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint)
     loads = []
     for name in (str(checkpoint), "llava-hf/llava-1.5-7b-hf", "../tiny"):
         with pytest.raises(UnknownModelError):
-            choices.choose_model(visit, Shelf(loads.append), name)
+            choose_model(visit, Shelf(lambda name, progress: loads.append(name)), name)
     assert loads == []
 
 
 def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
-    def fit(card):
-        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else "")
+    def best_way(card):
+        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else ""), {}
 
-    monkeypatch.setattr(loading, "fit", fit)
+    monkeypatch.setattr(loading, "best_way", best_way)
     shelf = Shelf()
     text, labels = choices.models_here(shelf), [label for label, _ in choices.model_choices(shelf)]
     large = sum(card.memory_gb > 20 for card in list_models())
     assert text.count("It needs 27 GB &amp; more.") == large > 0
     assert text.count(": fits.") == len(list_models()) - large and text.count(": does not fit.") == large
-    assert sum("does not fit here" in label for label in labels) == large
+    assert sum("(not here)" in label for label in labels) == large
+
+
+def test_a_model_is_loaded_in_the_way_in_which_it_fits(monkeypatch):
+    packed = {"four_bit": True}
+    monkeypatch.setattr(loading, "best_way", lambda card: (Fit(True, ""), packed if card.four_bit_gb else {}))
+    asked = []
+    shelf = Shelf(lambda name, progress, **way: asked.append((name, way)))
+    assert "LLaVA-1.5 7B, 4.5 GB in 4-bit" in dict(choices.model_choices(shelf))
+    shelf.get("llava-1.5-7b")
+    assert asked == [("llava-1.5-7b", {"four_bit": True})]
+
+
+def test_the_list_says_what_a_model_takes_and_its_licence():
+    text = choices.models_here(Shelf())
+    assert (
+        "Up to 576 image tokens; 14.1 GB in 16 bits, 4.5 GB in 4; licence: Llama 2 Community License." in text
+    )
 
 
 @pytest.fixture
 def tiled(next_model, image):
     """A visitor with a model that cuts the picture into tiles, and its shelf."""
-    visit, shelf = Visit(method="divprune", rate=0.5), Shelf(lambda name: next_model)
-    choices._start(visit, shelf, image, None, "llava-next-7b")
+    visit, shelf = Visit(method="divprune", rate=0.5), Shelf(lambda name, progress: next_model)
+    choices._start(visit, shelf, image, None, model="llava-next-7b")
     return visit, shelf
 
 
@@ -263,6 +370,16 @@ def test_separators_can_be_put_back(tiled):
     assert visit.chat.projection.m == token_budget(len(separators), 0.5)
     list(chat.ask(visit, "is it red", max_new_tokens=2))
     assert visit.settings_of_turns[0][1].endswith("separators put back")
+
+
+@pytest.mark.parametrize("method", ["sample", "spatial", "tome", "visionzip"])
+def test_the_slider_knows_who_reads_no_separators(tiled, method):
+    visit, shelf = tiled
+    choices.retune(visit, shelf, method, 50)
+    budgets = choices.rate_line(visit).split('data-budgets="')[1].split('"')[0].split(",")
+    for percent in (0, 1, 2, 3, 50, 99):
+        choices.retune(visit, shelf, method, percent)
+        assert int(budgets[percent]) == visit.chat.projection.m
 
 
 @pytest.mark.parametrize("method", ["none", "tome", "visionzip", "fastv"])
@@ -279,3 +396,47 @@ def test_the_choice_of_separators_waits_for_a_method_that_has_it(tiled, method):
 def test_a_model_without_separators_offers_no_choice(visit, shelf):
     choices.retune(visit, shelf, "sample", 50, "reinsert")
     assert not choices.view(visit, shelf).separators_matter and visit.chat.projection.m == 8
+
+
+def test_the_middle_square_alone_can_be_shown(visit, shelf, tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("RGB", (160, 80), "teal").save(path)
+    choices.upload(visit, shelf, str(path))
+    assert choices.view(visit, shelf).shown == {"crop": False}
+    padding = np.isnan(visit.chat.projection.layout.boxes[:, 0])
+    assert padding.sum() == 8
+    choices.show(visit, shelf, True, 24)
+    assert choices.view(visit, shelf).shown == {"crop": True} and visit.chat.turns == []
+    boxes = visit.chat.projection.layout.boxes
+    assert (boxes.min(0)[:2].tolist(), boxes.max(0)[2:].tolist()) == ([40, 0], [120, 80])
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    assert visit.settings_of_turns[0][1].endswith("image tokens · middle square only")
+    choices.new_scene(visit, shelf)  # a choice that stays with the visitor
+    assert choices.view(visit, shelf).shown == {"crop": True}
+
+
+def test_a_picture_that_cannot_be_shown_so_changes_nothing(visit, shelf):
+    choices._start(visit, shelf, Image.new("RGB", (990, 30)), None)
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    before = snapshot(visit)
+    with pytest.raises(ImageError, match="32 times"):
+        choices.show(visit, shelf, True, 24)
+    assert snapshot(visit) == before and choices.view(visit, shelf).shown == {"crop": False}
+
+
+def test_tiles_can_be_fewer(xcomposer):
+    visit, shelf = Visit(method="sample"), Shelf(lambda name, progress: xcomposer)
+    choices._start(visit, shelf, Image.new("RGB", (640, 400)), None, model="xcomposer-2.5-7b")
+    many = len(visit.chat.tokens)
+    choices.show(visit, shelf, False, 1)
+    assert len(visit.chat.tokens) < many and choices.view(visit, shelf).shown == {"hd_num": 1}
+    with pytest.raises(InvalidOptionError, match="from 1 to 24"):
+        choices.show(visit, shelf, False, 0)
+    assert choices.view(visit, shelf).shown == {"hd_num": 1}
+
+
+def test_without_a_picture_a_choice_waits_for_one(visit, shelf):
+    choices.remove_picture(visit, shelf)
+    choices.show(visit, shelf, True, 24)
+    choices.new_scene(visit, shelf)
+    assert choices.view(visit, shelf).shown == {"crop": True}

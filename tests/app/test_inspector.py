@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from app import chat, choices, inspector
 from app.sessions import Visit
@@ -77,6 +78,12 @@ def counts(legend: str) -> list[int]:
     return [int(count) for count in re.findall(r"<b>(\d+)</b>", legend)]
 
 
+def outside(legend: str) -> dict[str, int]:
+    """Tokens of each kind that the drawing leaves out."""
+    lines = re.findall(r"([\w\[\]]+), outside of the picture: ([^.]*)\.", legend)
+    return {name: sum(map(int, re.findall(r"\d+", told))) for name, told in lines}
+
+
 @pytest.fixture(params=["next_model", "xcomposer"])
 def tiled(request, image):
     """A visitor with a model that cuts the picture into tiles."""
@@ -89,18 +96,28 @@ def tiled(request, image):
 def test_the_legend_counts_the_view_that_is_drawn(tiled, method):
     tiled.chat.configure(method)
     list(tiled.chat.ask("is it red", max_new_tokens=1))
-    projection = tiled.chat.projection
-    whole, *tiles = projection.layout.grids
+    layout = tiled.chat.projection.layout
+    seen = ~np.isnan(layout.boxes[:, 0])
+    whole, *tiles = (grid.indices().reshape(-1) for grid in layout.grids)
     drawn = {view: inspector.view(tiled, shown=view) for view in ("whole", "tiles")}
-    sizes = {"whole": whole.rows * whole.columns, "tiles": sum(grid.rows * grid.columns for grid in tiles)}
+    sizes = {"whole": int(seen[whole].sum()), "tiles": int(seen[np.concatenate(tiles)].sum())}
     for view, size in sizes.items():
         assert drawn[view].tiled and sum(counts(drawn[view].legend)) == size
         assert f"Counted: the {size} patches" in drawn[view].legend
-    others = projection.n - sum(sizes.values())
-    told = drawn["whole"].legend.rsplit("which show no place", 1)
-    assert len(told) == 2 or not others
-    assert sum(map(int, re.findall(r"(\d+) (?:kept|merged|pruned)", told[-1]))) == others
+    assert sum(sizes.values()) + sum(outside(drawn["whole"].legend).values()) == len(layout)
     assert not np.array_equal(drawn["whole"].overlay, drawn["tiles"].overlay)
+
+
+def test_padding_is_counted_by_itself(shelf):
+    visit = Visit()
+    choices._start(
+        visit, shelf, Image.new("RGB", (80, 20)), None, model="tiny"
+    )  # the middle two of four rows
+    choices.retune(visit, shelf, "sample", 75)
+    legend = inspector.view(visit).legend
+    assert counts(legend) == [2, 0, 6] and outside(legend) == {"Padding": 8}
+    choices.retune(visit, shelf, "none", 0)
+    assert "Padding, outside of the picture: 8 kept." in inspector.view(visit).legend
 
 
 def test_a_model_without_tiles_has_one_view(visit):

@@ -1,9 +1,11 @@
 """The page as Gradio sees it: what is public, what is sent, and that events reach the handlers."""
 
 import base64
+import inspect
 import io
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import gradio as gr
@@ -13,6 +15,7 @@ from PIL import Image
 
 from app import settings
 from app.interface import build
+from app.loading import Shelf
 from app.picture import picture
 from app.sessions import VisitStore
 from app.theme import STYLE_SHEET, studio_theme
@@ -44,6 +47,13 @@ def handler(demo: gr.Blocks, target: str, event: str):
     return found[0]
 
 
+def following(demo: gr.Blocks, function):
+    """The function that is called when another one has ended well."""
+    (found,) = (each for each in demo.fns.values() if each.trigger_after == function._id)
+    assert found.trigger_only_on_success
+    return found
+
+
 DRAWING = ("roles", "paper", "sqrt", "whole")
 OPTIONS = (4, 0, 0)
 
@@ -57,8 +67,11 @@ def test_nothing_is_public(demo):
 def test_the_page_holds_only_the_key_of_a_visit_and_a_number(demo, store):
     states = [block for block in demo.blocks.values() if isinstance(block, gr.State)]
     assert [state.value for state in states] == [None, 0]
-    entered = next(function for function in demo.fns.values() if function.targets[0][1] == "load")
-    key = entered.fn(*DRAWING)[0]
+    opened = next(function for function in demo.fns.values() if function.targets[0][1] == "load")
+    key = opened.fn()
+    loaded = following(demo, opened)
+    list(loaded.fn())
+    following(demo, loaded).fn(key, *DRAWING)
     assert isinstance(key, str) and store.get(key).scene is not None
 
 
@@ -154,3 +167,37 @@ def test_importing_the_app_loads_no_model_and_no_transformers():
         "assert 'transformers' not in sys.modules and 'plotly' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+def test_a_model_says_how_far_its_loading_is_and_the_chat_goes_on(model, store):
+    go_on = threading.Event()
+
+    def load(name, progress):
+        if name != "tiny":
+            progress(0.25, "Downloading it: 1.0 of 4.0 GB")
+            go_on.wait(20)
+        return model
+
+    demo = build(Shelf(load), store)
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    choosing = handler(demo, "model", "input")
+    assert [block.elem_id for block in choosing.outputs] == ["picture-notice"]
+    notices = choosing.fn(key, "llava-1.5-7b")
+    next(notices)
+    notice = next(notices)
+    assert "1.0 of 4.0 GB" in notice and 'value="0.250"' in notice
+    list(handler(demo, "ask", "click").fn(key, "how many cats are there", *OPTIONS))
+    handler(demo, "method", "input").fn(key, "sample", 50, "compress", *DRAWING)
+    assert len(store.get(key).chat.turns) == 1 and store.get(key).model == "tiny"
+    go_on.set()
+    list(notices)
+    following(demo, choosing).fn(key, "llava-1.5-7b", *DRAWING)
+    assert store.get(key).model == "llava-1.5-7b" and store.get(key).chat.turns == []
+
+
+def test_pictures_are_never_skipped(demo):
+    """An update in a picture's place would give the visitor a component that keeps pictures on the disk."""
+    for function in demo.fns.values():
+        if inspect.isgeneratorfunction(function.fn):
+            assert not any(isinstance(block, gr.Image) for block in function.outputs)

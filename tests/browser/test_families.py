@@ -10,6 +10,9 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from app.figures.overlay import overlay
+from app.figures.views import patches_of
+from app.settings import PHOTOGRAPHS
+from app.uploads import clean_image
 from compressor import ChatSession, load_model
 from tests.browser.looking import shown, until
 
@@ -86,7 +89,22 @@ def test_a_local_checkpoint_of_each_family_chats(page: Page, directory):
     expect(page.locator("#view")).to_have_count(1 if views else 0)
     for view, label in views.items():
         page.locator("#view").get_by_text(label, exact=True).click()
-        count = sum(grid.rows * grid.columns for grid in (grids[:1] if view == "whole" else grids[1:]))
+        count = len(patches_of(session.projection.layout, view))
         expect(page.locator("#legend")).to_contain_text(f"Counted: the {count} patches")
         expected = np.asarray(overlay(session.projection, quarters(), "roles", view), dtype=float)
         until(page, lambda expected=expected: np.abs(drawn(page) - expected).mean() < 3)  # but for JPEG
+
+
+def test_the_middle_square_alone(page: Page):
+    """With the Hub's own crop the overlay covers the middle, and the rest is washed out."""
+    page.get_by_role("button", name="Coffee").click()
+    expect(page.locator("#picture-notice")).to_contain_text("knows only its own world")
+    before = shown(page, "#overlay")
+    page.get_by_label("Middle square only").check()
+    until(page, lambda: shown(page, "#overlay") != before)
+    photograph = clean_image(PHOTOGRAPHS["Coffee"].read_bytes())
+    session = ChatSession(load_model("tiny", device="cpu", crop=True), photograph)
+    expected = np.asarray(overlay(session.projection, photograph), dtype=float)
+    until(page, lambda: np.abs(drawn(page) - expected).mean() < 3)  # but for JPEG
+    ask(page, "How many cats are there?")
+    expect(page.locator("#chat .setting")).to_contain_text("middle square only")

@@ -44,6 +44,7 @@ def test_full_size_models_need_no_checkpoint(tmp_path, monkeypatch, small_builde
     ("arguments", "said"),
     [
         (["--methods", "magic"], "no method 'magic'"),
+        (["--random-weights", "--four-bit"], "not in 4-bit"),
         (["--random-weights"], "no sizes to give 'tiny'"),
         (["--rate", "1"], "rate must be at least 0"),
         (["--batch", "0"], "batch of at least 1"),
@@ -53,3 +54,24 @@ def test_full_size_models_need_no_checkpoint(tmp_path, monkeypatch, small_builde
 def test_what_cannot_be_profiled_is_said_in_one_sentence(arguments, said, capsys):
     assert main(["profile", *FAST, *arguments]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("weights", [["--random-weights"], []])
+def test_a_large_model_on_a_cpu_is_refused_at_once(weights, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    for module in ("random_weights.random_model", "loading.load_model"):
+        monkeypatch.setattr(f"compressor.models.{module}", lambda *_, **__: pytest.fail("it was made"))
+    assert main(["profile", "--model", "llava-1.5-7b", *weights]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "no GPU here, and llava-1.5-7b has 14.1 GB" in said and "--device cpu" in said
+
+
+def test_so_is_a_large_checkpoint_but_not_where_the_cpu_is_asked_for(checkpoint, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("compressor.cli.profile.CPU_GB", 1e-5)
+    arguments = ["profile", "--model", str(checkpoint), "--methods", "sample", "--batch", "1", *FAST[:-2]]
+    assert main(arguments) == 2
+    assert "no GPU here" in capsys.readouterr().err
+    assert main([*arguments, "--prompt-tokens", "9", "--device", "cpu"]) == 0
+    monkeypatch.setattr("compressor.cli.profile.CPU_GB", 1.0)
+    assert main([*arguments, "--prompt-tokens", "9"]) == 0

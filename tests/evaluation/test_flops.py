@@ -51,6 +51,14 @@ def test_several_views_of_an_image_count_alike(small_next, name):
     assert len(asked.views.pixels) > 2 and vars(formula) == counted(asked)
 
 
+@pytest.mark.parametrize(("size", "tiles"), [((84, 60), 1), ((250, 100), 6), ((90, 160), 4)])
+@pytest.mark.parametrize("name", METHODS)
+def test_low_ranks_and_separators_count_alike(small_xcomposer, name, size, tiles):
+    asked = batch_of(small_xcomposer, name, rate=0.9, size=size)
+    formula = answer_flops(asked, answer(asked).lengths)
+    assert len(asked.views.pixels) == 2 * (1 + tiles) and vars(formula) == counted(asked)
+
+
 @pytest.mark.parametrize("name", ["none", "sample", "fastv"])
 def test_shared_key_heads_and_the_bundled_model_count_alike(any_model, name):
     asked = batch_of(any_model, name, batch=1)
@@ -73,25 +81,36 @@ def test_metacompress_costs_what_its_equations_say(small_llava):
 
 def test_the_full_size_is_counted_without_its_weights():
     model = random_model("llava-1.5-7b", "meta")
-    config, text = model.hf.config, model.hf.config.text_config
     pixels = torch.empty(1, 3, 336, 336, dtype=torch.bfloat16, device="meta")
-    assert flops.counted_flops(
-        lambda: model.hf.get_image_features(pixel_values=pixels)
-    ) == flops.vision_flops(config)
-    embeds = torch.empty(1, 608, 4096, dtype=torch.bfloat16, device="meta")
-    layers = flops.counted_flops(lambda: hidden_states(model.decoder, embeds))
-    head = 2 * 4096 * 32064
-    assert flops.prefill_flops(text, [608] * 32) == layers + head
+    counted = flops.counted_flops(lambda: model.hf.get_image_features(pixel_values=pixels))
+    encoded = flops.encoder_flops(model.vision_config)
+    assert counted == encoded + flops.projector_flops(model.projector, 576)
+    assert flops.prefill_flops(model.text_config, [608] * 32) == prefill_on_meta(model, 608)
+
+
+def test_the_full_size_with_low_ranks_too():
+    model = random_model("xcomposer-2.5-7b", "meta")
+    pixels = torch.empty(1, 3, 560, 560, dtype=torch.bfloat16, device="meta")
+    counted = flops.counted_flops(lambda: model.hf.tower(pixel_values=pixels))
+    assert counted == flops.encoder_flops(model.vision_config)
+    mask = torch.ones(1, 608, dtype=torch.bool, device="meta")
+    assert flops.prefill_flops(model.text_config, [608] * 32, 256) == prefill_on_meta(model, 608, mask)
+    assert flops.prefill_flops(model.text_config, [608] * 32) == prefill_on_meta(model, 608)
+
+
+def prefill_on_meta(model, length, image_mask=None):
+    """What torch counts in all layers on so many tokens, and the head's logits of one."""
+    embeds = torch.empty(1, length, model.width, dtype=torch.bfloat16, device="meta")
+    layers = flops.counted_flops(lambda: hidden_states(model.decoder, embeds, image_mask=image_mask))
+    return layers + 2 * model.hf.lm_head.weight.numel()
 
 
 def test_the_published_tflops_differ_by_what_a_batch_of_8_gives():
     """Table 2 of the paper names no batch: 71.4 and 13.3 TFLOPs lie within 6 % of eight prompts."""
-    config = random_model("llava-1.5-7b", "meta").hf.config
-    assert (config.text_config.hidden_size, config.vision_config.hidden_size) == (
-        VICUNA_7B["hidden_size"],
-        CLIP_L_336["hidden_size"],
-    )
+    model = random_model("llava-1.5-7b", "meta")
+    text, vision = model.text_config, model.vision_config
+    assert (text.hidden_size, vision.hidden_size) == (VICUNA_7B["hidden_size"], CLIP_L_336["hidden_size"])
+    encoded = flops.encoder_flops(vision) + flops.projector_flops(model.projector, 576)
     for image_tokens, published in ((576, 71.4), (58, 13.3)):
-        prompt = [image_tokens + 32] * 32
-        ours = 8 * (flops.vision_flops(config) + flops.prefill_flops(config.text_config, prompt)) / 1e12
+        ours = 8 * (encoded + flops.prefill_flops(text, [image_tokens + 32] * 32)) / 1e12
         assert 0.94 < ours / published < 1

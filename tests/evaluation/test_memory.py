@@ -30,3 +30,7 @@ def test_what_is_held_counts_once_and_nothing_is_forgotten_between_calls():
 def test_inference_mode_is_counted_too():
     with torch.inference_mode():
         assert peak_bytes(lambda: torch.zeros(25) + torch.zeros(25), CPU, []) == 300
+
+
+def test_a_shape_without_memory_takes_none():
+    assert peak_bytes(lambda: torch.zeros(50, device="meta") + 1, CPU, [torch.zeros(9, device="meta")]) == 0

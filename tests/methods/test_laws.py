@@ -93,3 +93,18 @@ def test_the_full_budget_is_the_identity(name):
 def test_features_that_say_nothing_still_give_a_projection(name, m, fill):
     p = get_method(name, model=MODEL).projection(image_tokens(6, 7, 0, fill), m)
     assert p.m == m and bool((p.weights.sum(1) > 0).all())
+
+
+@pytest.mark.parametrize("family", ["model", "next_model", "xcomposer"])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith("prumerge")])
+def test_m_is_the_budget_or_the_most_that_a_method_can_leave(name, family, request, image):
+    model = request.getfixturevalue(family)
+    method = get_method(name, model=model)
+    tokens = model.encode(image, method.needs)
+    n, most = len(tokens), method.most(tokens)
+    patches = int((tokens.layout.kinds == PATCH).sum())
+    assert most == {"spatial": patches}.get(
+        name, n if method.stage == "embedding" else len(tokens.view_order)
+    )
+    for budget in {1, n // 2, *range(max(1, most - 2), n)}:
+        assert method.projection(tokens, budget).m == min(budget, most)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from compressor import Fit, fit, list_models
+from compressor import Fit, best_way, fit, list_models
 from compressor.models import machine
 from compressor.models.catalog import CARDS, FAMILIES
 
@@ -74,10 +74,14 @@ def test_four_bit_takes_less(machine_of, monkeypatch):
     machine_of(10)
     monkeypatch.setattr(machine, "find_spec", lambda name: name)
     assert not fit(CARDS["llava-1.5-13b"], "cpu").fits
-    assert fit(CARDS["llava-1.5-13b"], "cpu", four_bit=True).fits
-    assert "not offered" in fit(CARDS["xcomposer-2.5-7b"], "cpu", four_bit=True).sentence
-    machine_of(8)
-    assert "in 4-bit" in fit(CARDS["llava-1.5-13b"], "cpu", four_bit=True).sentence
+    assert fit(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).fits
+    assert fit(CARDS["xcomposer-2.5-7b"], "cpu", torch.bfloat16, four_bit=True).fits
+    assert not fit(CARDS["xcomposer-2.5-7b"], "cpu").fits
+    machine_of(7)
+    assert (
+        "needs about 7.9 GB of memory in 4-bit"
+        in fit(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).sentence
+    )
 
 
 def test_a_disk_that_is_full(machine_of):
@@ -118,3 +122,48 @@ def test_memory_of_gpus(monkeypatch):
     card = CARDS["llava-1.5-13b"]
     assert "the GPU has 24.0 GB" in machine.lacking_memory(card, cuda, torch.bfloat16)
     assert not machine.lacking_memory(card, cuda, torch.bfloat16, spread=True)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretends that there are GPUs, by their number and the GB of each, with bitsandbytes or without."""
+
+    def pretend(count, gigabytes, packages=("bitsandbytes", "sentencepiece")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gigabytes * GB, gigabytes * GB))
+        monkeypatch.setattr(machine, "disk_free", lambda directory: 1000 * GB)
+        monkeypatch.setattr(machine, "find_spec", lambda name: name if name in packages else None)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("count", "gigabytes", "way"),
+    [
+        (1, 80, {}),
+        (1, 24, {"four_bit": True}),
+        (2, 24, {"device_map": "auto"}),
+        (4, 3, {"device_map": "auto", "four_bit": True}),
+    ],
+)
+def test_the_best_way_is_the_most_faithful_one(gpus, count, gigabytes, way):
+    gpus(count, gigabytes)
+    found, options = best_way(CARDS["llava-1.5-13b"])
+    assert found.fits and options == way
+
+
+def test_without_a_gpu_there_is_one_way(machine_of):
+    machine_of(10)
+    found, options = best_way(CARDS["llava-1.5-7b"])
+    assert not found.fits and options == {} and "4-bit" not in found.sentence
+
+
+def test_what_would_fit_in_four_bit_says_so(gpus):
+    gpus(1, 8, packages=())
+    found, options = best_way(CARDS["llava-1.5-7b"])
+    assert not found.fits and options == {}
+    assert "the GPU has 8.0 GB; load it in 4-bit, about 4.5 GB, which needs pip install" in found.sentence
+    gpus(1, 3)
+    assert "use a smaller model or a larger machine" in best_way(CARDS["llava-1.5-7b"])[0].sentence

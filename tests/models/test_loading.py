@@ -5,14 +5,11 @@ import shutil
 
 import pytest
 import torch
-from accelerate import dispatch_model
-from accelerate.hooks import remove_hook_from_submodules
 from safetensors.torch import load_file, save_file
-from transformers.quantizers.quantizers_utils import should_convert_module
 
-from compressor import ChatSession, load_model
+from compressor import load_model
 from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError, UnknownModelError
-from compressor.models import catalog, loading, machine, parts
+from compressor.models import catalog, loading, machine
 
 HEAD = "language_model.lm_head.weight"
 
@@ -202,73 +199,7 @@ def test_four_bit_needs_its_package(checkpoint, monkeypatch):
         load_model(checkpoint, "cpu", four_bit=True)
 
 
-def test_four_bit_leaves_encoder_projector_and_head_as_they_are(model, checkpoint, monkeypatch):
-    asked = {}
-
-    class Stop(OSError):
-        pass
-
-    def load(*args, **options):
-        asked.update(options)
-        raise Stop
-
-    monkeypatch.setattr(machine, "find_spec", lambda name: name)
-    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
-    with pytest.raises(ModelUnavailableError) as raised:
-        load_model(checkpoint, "cpu", four_bit=True)
-    assert isinstance(raised.value.__cause__, Stop)
-    config = asked["quantization_config"]
-    assert config.load_in_4bit and config.bnb_4bit_quant_type == "nf4"
-    assert config.bnb_4bit_compute_dtype == torch.float32
-    matrices = [name for name, module in model.hf.named_modules() if isinstance(module, torch.nn.Linear)]
-    quantised = [name for name in matrices if should_convert_module(name, config.llm_int8_skip_modules)]
-    assert quantised == [name for name in matrices if name.startswith("model.language_model.layers.")]
-    assert len(quantised) == 3 * 7
-
-
-@pytest.mark.parametrize("options", [{"four_bit": True}, {"device_map": {"": "cpu"}}])
-def test_xcomposer_says_what_it_does_not_offer(xcomposer_checkpoint, monkeypatch, options):
-    monkeypatch.setattr(machine, "find_spec", lambda name: name)
-    for name in (xcomposer_checkpoint, "xcomposer-2.5-7b"):
-        with pytest.raises(ModelUnavailableError, match=r"not offered for .*bfloat16 on one GPU"):
-            load_model(name, "cpu", **options)
-
-
 def test_xcomposer_needs_its_tokenizers_package(xcomposer_checkpoint, monkeypatch):
     monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "sentencepiece" else name)
     with pytest.raises(ModelUnavailableError, match="pip install sentencepiece"):
         load_model(xcomposer_checkpoint, "cpu")
-
-
-def test_a_device_map_by_name_needs_gpus(checkpoint, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelUnavailableError, match="no GPU to spread"):
-        load_model(checkpoint, "cpu", device_map="auto")
-
-
-def test_a_device_map_may_not_part_encoder_and_embeddings(checkpoint):
-    hf = load_model(checkpoint, "cpu", device_map={"": "cpu"}).hf
-    hf.model.vision_tower.to("meta")
-    with pytest.raises(InvalidOptionError, match="tears"):
-        parts._require_whole_encoder(hf)
-
-
-@pytest.mark.parametrize("method", ["none", "fastv", "visionzip"])
-def test_a_model_under_accelerates_hooks_chats_as_one_without(model, checkpoint, image, method):
-    """What spreads a model over GPUs is a hook around every module; here all of them are on the CPU."""
-    hooked = load_model(checkpoint, "cpu")
-    language = "model.language_model"
-    modules = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
-    modules += [f"{language}.{name}" for name in ("embed_tokens", "norm", "rotary_emb")]
-    modules += [f"{language}.layers.{index}" for index in range(len(hooked.decoder.layers))]
-    dispatch_model(hooked.hf, dict.fromkeys(modules, "cpu"), main_device="cpu", force_hooks=True)
-    assert hasattr(hooked.decoder.layers[0].self_attn.q_proj, "_hf_hook")
-    answers = []
-    for each in (model, hooked):
-        session = ChatSession(each, image, method=method, rate=0.5)
-        answers.append(
-            [list(session.ask(question, max_new_tokens=6)) for question in ("how many", "what color")]
-        )
-    assert answers[0] == answers[1]
-    assert hooked.device == torch.device("cpu")
-    remove_hook_from_submodules(hooked.hf)

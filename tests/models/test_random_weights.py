@@ -6,17 +6,39 @@ import torch
 from compressor import list_models
 from compressor.errors import ModelUnavailableError, UnknownModelError
 from compressor.models import catalog, machine, random_weights
+from compressor.models.catalog import CARDS
+from compressor.models.machine import PACKED_BYTES, weight_bytes
 from compressor.models.random_weights import BUILDERS, random_model
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", [card.name for card in list_models()[1:]])
 def test_sizes_are_those_of_the_checkpoint(name):
     model = random_model(name, "meta")
     parameters = sum(parameter.numel() for parameter in model.hf.parameters())
-    card = next(card for card in list_models() if card.name == name)
-    assert 2 * parameters / 1e9 == pytest.approx(card.memory_gb, abs=0.06)
-    assert model.dtype == torch.bfloat16 and model.context_length == 4096
-    assert model.image_token_id == 32000 and model.eos_id == 2
+    assert 2 * parameters / 1e9 == pytest.approx(CARDS[name].memory_gb, abs=0.06)
+    assert model.dtype == torch.bfloat16 and all(each.is_meta for each in model.hf.parameters())
+
+
+@pytest.mark.parametrize("name", [card.name for card in list_models()[1:]])
+def test_four_bits_of_the_decoders_matrices_make_the_size_on_the_card(name):
+    model, packed = random_model(name, "meta"), 0
+    for layer in model.decoder.layers:
+        linear = {key: each for key, each in layer.named_modules() if isinstance(each, torch.nn.Linear)}
+        packed += sum(each.weight.numel() for key, each in linear.items() if ".lora_" not in key)
+    others = sum(parameter.numel() for parameter in model.hf.parameters()) - packed
+    assert (PACKED_BYTES * packed + 2 * others) / 1e9 == pytest.approx(CARDS[name].four_bit_gb, abs=0.06)
+    for dtype in (torch.bfloat16, torch.float32):
+        expected = PACKED_BYTES * packed + dtype.itemsize * others
+        assert weight_bytes(CARDS[name], dtype, four_bit=True) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_what_a_prompt_needs_is_there(name):
+    model = random_model(name, "meta")
+    if model.family == "internlm2":
+        assert model.image_token_id == -1 and model.context_length == 32768
+    else:
+        assert model.image_token_id == 32000 and model.eos_id == 2 and model.context_length == 4096
 
 
 def test_numbers_are_finite_and_the_dtype_is_the_one_asked_for(small_llava, image):
@@ -25,6 +47,18 @@ def test_numbers_are_finite_and_the_dtype_is_the_one_asked_for(small_llava, imag
     assert small_llava.token_norm > 0
     assert all(parameter.isfinite().all() for parameter in small_llava.hf.parameters())
     assert not any(parameter.requires_grad for parameter in small_llava.hf.parameters())
+
+
+def test_xcomposer_is_made_like_the_others(small_xcomposer, image):
+    tokens = small_xcomposer.encode(image)
+    assert tokens.embeddings.isfinite().all() and len(tokens) == len(tokens.layout) and len(tokens.tiles) == 2
+    norms = [each.weight for each in small_xcomposer.hf.modules() if type(each).__name__.endswith("Norm")]
+    assert norms and all(bool((weight == 1).all()) for weight in norms)
+    matrices = [each for each in small_xcomposer.hf.parameters() if each.ndim > 1]
+    assert all(0.01 < float(each.std()) < 0.03 for each in matrices if each.numel() > 100)
+    assert not any(parameter.requires_grad for parameter in small_xcomposer.hf.parameters())
+    with pytest.raises(ModelUnavailableError, match="tokenizer"):
+        small_xcomposer.prompt_ids("how many", first=True)
 
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_global_one_alone(monkeypatch, small_builder):

@@ -26,7 +26,7 @@ def test_a_sample_is_what_the_model_computes(tiny, dialogues, samples) -> None:
         samples[len(dialogues)]
 
 
-def test_it_is_computed_once_and_anew_for_other_questions(tiny, dialogues, tmp_path) -> None:
+def test_it_is_computed_once_and_anew_for_other_questions_or_options(tiny, dialogues, tmp_path) -> None:
     frozen.prepare(tiny, dialogues[:3], tmp_path)
     (folder,) = tmp_path.iterdir()
     (file,) = folder.iterdir()
@@ -35,6 +35,8 @@ def test_it_is_computed_once_and_anew_for_other_questions(tiny, dialogues, tmp_p
     assert file.stat().st_mtime_ns == written
     frozen.prepare(tiny, [scenes.dialogue(i, turns=2) for i in range(3)], tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+    frozen.prepare(tiny.variant(crop=True), dialogues[:3], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_processes_share_the_files(tiny, dialogues, samples, tmp_path) -> None:

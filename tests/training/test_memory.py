@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig
 
+from compressor.data.dialogues import Dialogue, Turn
 from compressor.methods.metacompress import MetaCompress
-from compressor.training import trainer
+from compressor.training import frozen, trainer
 from compressor.training.memory import estimate
 from compressor.training.settings import PAPER, Settings
 
@@ -40,12 +42,37 @@ def test_a_step_allocates_about_what_is_estimated(
     step()
     settings = Settings(batch=batch, micro_batch=batch, rates=(rate,), checkpointing=checkpointing)
     found = estimate(
-        tiny.hf.config.text_config,
+        tiny.text_config,
         0,
         settings,
         n=len(samples[0].image),
         text=max(len(sample.text) for sample in chosen),
         responses=max(len(sample.teacher) for sample in chosen),
+        itemsize=4,
+    )
+    assert 0.8 < found.step / peak_bytes(step) < 1.3
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_low_ranks_of_image_tokens_take_no_more(xcomposer, tmp_path, checkpointing: bool) -> None:
+    """They are frozen, so that the backward pass needs nothing of what they computed."""
+    image, turn = Image.effect_noise((400, 300), 90), Turn("How many cats are there?", "two red cats")
+    asked = [Dialogue(lambda: image, (turn,), id=str(index)) for index in range(4)]
+    samples = frozen.prepare(xcomposer, asked, tmp_path)
+    chosen, generator = [samples[index] for index in range(4)], MetaCompress.create(xcomposer)
+
+    def step() -> None:
+        terms = trainer.losses(xcomposer, generator, chosen, 0.9, checkpointing)
+        torch.stack(list(terms.values())).sum().backward()
+
+    step()
+    found = estimate(
+        xcomposer.text_config,
+        0,
+        Settings(batch=4, micro_batch=4, rates=(0.9,), checkpointing=checkpointing),
+        n=len(chosen[0].image),
+        text=len(chosen[0].text),
+        responses=len(chosen[0].teacher),
         itemsize=4,
     )
     assert 0.8 < found.step / peak_bytes(step) < 1.3

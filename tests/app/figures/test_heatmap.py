@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.figures.heatmap import MAX_CELLS, SCALES, caption, cells, heatmap, pool_blocks
+from app.figures.heatmap import MAX_CELLS, SCALES, block_shape, caption, cells, heatmap, pool_blocks
 from compressor import Projection
 from compressor.geometry import PATCH, TokenLayout, join_layouts, llava_layout, xcomposer_layout
 
@@ -43,9 +43,9 @@ def decoded(z: dict) -> np.ndarray:
 def test_the_payload_is_bytes_under_300_kb_and_decodes_to_the_pooled_matrix(m, n, as_stored):
     p = projection(m, n)
     trace = sent(heatmap(p, as_stored=as_stored, scale="linear"))["data"][0]
-    weights = p.weights.numpy()
-    pooled, (rows, columns) = pool_blocks(weights)
-    expected = np.rint(100 * pooled / weights.max()).astype(np.uint8)
+    rows, columns = block_shape(m, n)
+    pooled = pool_blocks(p.weights, (rows, columns))
+    expected = np.rint(100 * pooled / float(p.weights.max())).astype(np.uint8)
     assert np.array_equal(decoded(trace["z"]), expected if as_stored else expected.T)
     dy, dx = (rows, columns) if as_stored else (columns, rows)
     assert (trace["dx"], trace["dy"]) == (dx, dy)
@@ -79,7 +79,8 @@ def test_darker_is_more():
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 200), st.integers(0, 5))
 def test_pooling_keeps_every_peak_and_the_limit(m, n, limit, seed):
     weights = np.random.default_rng(seed).random((m, n)).astype(np.float32)
-    pooled, (rows, columns) = pool_blocks(weights, limit)
+    rows, columns = block_shape(m, n, limit)
+    pooled = pool_blocks(torch.from_numpy(weights), (rows, columns))
     assert pooled.size <= limit and pooled.max() == weights.max()
     for i in range(pooled.shape[0]):
         for j in range(pooled.shape[1]):

@@ -1,0 +1,64 @@
+"""A checkpoint of any family is trained for, evaluated and profiled by its directory alone."""
+
+import json
+
+import pytest
+
+from compressor.cli import main
+from compressor.methods.metacompress import MetaCompress
+
+FAMILIES = ("checkpoint", "next_checkpoint", "xcomposer_checkpoint")
+FEW = [
+    "--dialogues",
+    "6",
+    "--validation",
+    "2",
+    "--turns",
+    "2",
+    "--steps",
+    "3",
+    "--batch",
+    "4",
+    "--width",
+    "8",
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_trained_for_a_checkpoint_is_evaluated_on_it(request, tmp_path, family):
+    directory, out = request.getfixturevalue(family), tmp_path / "run"
+    assert main(["train", "--model", str(directory), "--out", str(out), *FEW, "--cache", str(tmp_path)]) == 0
+    assert MetaCompress.load(out, model_name=directory.name, d=96 if "xcomposer" in family else 48).trained
+    file = tmp_path / "accuracy.json"
+    asked = ["--methods", "none,sample,visionzip,fastv", "--compressor", str(out), "--dialogues", "3"]
+    assert main(["evaluate", "--model", str(directory), *asked, "--json", str(file)]) == 0
+    rows = {row["method"]: row for row in json.loads(file.read_text())["results"]}
+    assert list(rows) == ["none", "sample", "visionzip", "fastv", "metacompress: run"]
+    assert all(row["image_tokens"] < rows["none"]["image_tokens"] / 2 for row in list(rows.values())[1:])
+
+
+def test_options_of_a_family_reach_every_command(xcomposer_checkpoint, tmp_path, capsys):
+    """The scenes have 224 px, so the whole canvas is 2 x 2 tiles of 168 px; with three at most it is one."""
+    model, out, file = ["--model", str(xcomposer_checkpoint)], tmp_path / "run", tmp_path / "rows.json"
+    asked = ["--methods", "none", "--dialogues", "2", "--json", str(file)]
+    counts = []
+    for options in ([], ["--hd-num", "3"], ["--hd-num", "3", "--four-bit"]):
+        assert main(["evaluate", *model, *asked, *options]) == 0
+        counts.append(json.loads(file.read_text())["results"][0]["image_tokens"])
+    assert counts == [199, 85, 85]
+    asked = ["--methods", "none", "--batch", "1", "--new-tokens", "2", "--repeats", "1", "--json", str(file)]
+    assert main(["profile", *model, *asked, "--image-size", "224x224", "--hd-num", "3"]) == 0
+    assert json.loads(file.read_text())["results"][0]["image_tokens"] == 85
+    arguments = ["train", *model, "--out", str(out), *FEW, "--cache", str(tmp_path), "--hd-num", "3"]
+    assert main(arguments) == 0
+    assert "--hd-num 3" in json.loads((out / "config.json").read_text())["provenance"]["command"]
+    assert main(["train", *model, *FEW, "--crop"]) == 2
+    assert "no option 'crop'" in capsys.readouterr().err
+
+
+def test_answers_to_other_tiles_are_another_run(xcomposer_checkpoint, tmp_path, capsys):
+    arguments = ["evaluate", "--model", str(xcomposer_checkpoint), "--methods", "none", "--dialogues", "2"]
+    arguments += ["--out", str(tmp_path)]
+    assert main([*arguments, "--hd-num", "3"]) == 0
+    assert main([*arguments, "--hd-num", "4"]) == 2
+    assert "another hd_num" in capsys.readouterr().err
