@@ -10,7 +10,7 @@ from compressor.errors import ContextLengthError
 from compressor.models.base import VisionLanguageModel
 from compressor.reading import closed_answer
 
-Prune = Callable[[list[int], Tensor], Pruning]
+Prune = Callable[[Sequence[int]], Pruning]  # from the ids of a first prompt
 
 
 @torch.inference_mode()
@@ -19,7 +19,7 @@ def greedy_replies(
     images: Sequence[Tensor],
     questions: Sequence[Sequence[str]],
     max_new_tokens: int,
-    prune: Prune | None = None,
+    prunes: Sequence[Prune | None] | None = None,
 ) -> list[list[list[int]]]:
     """Ids of the greedy answer to every turn of every chat, end tokens included where they came.
 
@@ -28,20 +28,23 @@ def greedy_replies(
         images: what it reads of each image, (m, d).
         questions: the turns of each chat, as many for all.
         max_new_tokens: length at which an answer ends at the latest.
-        prune: from a chat's first prompt and its image to what is pruned inside the decoder.
+        prunes: what leaves each chat inside the decoder; None where nothing does.
     Raises:
         ContextLengthError: a chat does not fit into what the model can read.
     """
     requests = [Request() for _ in images]
+    prunes = prunes or [None] * len(images)
     chats: list[list[list[int]]] = [[] for _ in images]
     for turn in range(len(questions[0])):
         embeds = []
-        for request, chat, image, asked in zip(requests, chats, images, questions, strict=True):
+        for request, chat, image, asked, prune in zip(
+            requests, chats, images, questions, prunes, strict=True
+        ):
             # the last token of an answer has no cache entry yet
             ids = closed_answer(model, chat[-1])[len(chat[-1]) - 1 :] if chat else []
             ids += model.prompt_ids(asked[turn], first=not turn)
             if prune is not None and not turn:
-                request.pruning = prune(ids, image)
+                request.pruning = prune(ids)
             embeds.append(model.embed_ids(ids, None if turn else image))
         for chat, reply in zip(chats, _reply(model, requests, embeds, max_new_tokens), strict=True):
             chat.append(reply)

@@ -136,6 +136,14 @@ def next_model(next_checkpoint):
     return load_model(next_checkpoint, device="cpu")
 
 
+@pytest.fixture(scope="session")
+def tiny():
+    """The bundled model."""
+    from compressor import load_model
+
+    return load_model("tiny", device="cpu")
+
+
 @pytest.fixture(params=["random", "tiny"])
 def any_model(request):
     """The random LLaVA, and the bundled model in float64: its logits reach 25, float32 resolves 2e-6."""

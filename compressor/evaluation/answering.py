@@ -6,18 +6,16 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compressor.data.dialogues import Dialogue
-from compressor.decoding import Pruning
 from compressor.errors import InvalidOptionError
+from compressor.evaluation.reductions import Projections, reductions
 from compressor.methods.base import DecoderMethod, Method
 from compressor.methods.selection import Random
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
-from compressor.prompt_pruning import prompt_pruning
-from compressor.replies import Prune, greedy_replies
+from compressor.replies import greedy_replies
 from compressor.tokens import ImageTokens
 
 BATCH = 25  # dialogues; their images are encoded together and answered together
@@ -33,7 +31,7 @@ class Setting:
     Args:
         method: its name in the tables.
         rate: share of the tokens that goes, in [0, 1).
-        project: gives P for an image and a budget, or prunes inside the decoder.
+        project: a method, or what gives the P of one image and may know the dialogue about it.
         needs: what it asks of the encoder, see `Method.needs`.
         weights: tells learned weights apart, so that answers are never taken for those of others.
     Raises:
@@ -42,7 +40,7 @@ class Setting:
 
     method: str
     rate: float
-    project: Project | DecoderMethod
+    project: Method | Project
     needs: frozenset[str] = frozenset()
     weights: str = ""
 
@@ -52,8 +50,15 @@ class Setting:
     @classmethod
     def of(cls, method: Method, rate: float, name: str | None = None) -> Self:
         """A method at a rate; `name` is the method's own unless given."""
-        project = random_per_image if isinstance(method, Random) else by_method(method)
+        project = random_per_image if isinstance(method, Random) else method
         return cls(name or method.name, rate, project, method.needs, _digest(method))
+
+    def reducer(self, dialogues: Sequence[Dialogue]) -> Method | Projections:
+        """What `reductions` asks for, about the images of these dialogues."""
+        project = self.project
+        if isinstance(project, Method):
+            return project
+        return lambda tokens, budgets: list(map(project, tokens, budgets, dialogues))
 
     @property
     def key(self) -> str:
@@ -69,13 +74,6 @@ def _digest(method: Method) -> str:
     for name, value in sorted(method.state_dict().items()):
         digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
     return digest.hexdigest()[:12]
-
-
-def by_method(method: Method) -> Project | DecoderMethod:
-    """A method as what a `Setting` asks for: it sees the tokens and the budget, never the dialogue."""
-    if isinstance(method, DecoderMethod):
-        return method
-    return lambda tokens, budget, dialogue: method.projection(tokens, budget)
 
 
 def random_per_image(tokens: ImageTokens, budget: int, dialogue: Dialogue) -> Projection:
@@ -144,35 +142,21 @@ def _answer_setting(
     setting: Setting,
     max_new_tokens: int,
 ) -> list[Answers]:
-    reduced, prune, sizes = _reductions(model, asked, setting)
-    questions = [[turn.question for turn in dialogue.turns] for dialogue, _ in asked]
-    replies = greedy_replies(model, reduced, questions, max_new_tokens, prune)
+    if isinstance(setting.project, DecoderMethod) and setting.project.reselect:
+        raise InvalidOptionError(
+            "Evaluation prunes inside the decoder once per dialogue: leave reselect off."
+        )
+    dialogues, tokens = zip(*asked, strict=True)
+    budgets = [token_budget(len(each), setting.rate) for each in tokens]
+    reduced = reductions(model, setting.reducer(dialogues), tokens, budgets)
+    replies = greedy_replies(
+        model,
+        [each.image for each in reduced],
+        [[turn.question for turn in dialogue.turns] for dialogue in dialogues],
+        max_new_tokens,
+        [each.prune for each in reduced],
+    )
     return [
-        Answers(setting.key, dialogue.id, [model.decode(reply) for reply in chat], m)
-        for (dialogue, _), chat, m in zip(asked, replies, sizes, strict=True)
+        Answers(setting.key, dialogue.id, [model.decode(reply) for reply in chat], each.m)
+        for dialogue, chat, each in zip(dialogues, replies, reduced, strict=True)
     ]
-
-
-def _reductions(
-    model: VisionLanguageModel, asked: Sequence[tuple[Dialogue, ImageTokens]], setting: Setting
-) -> tuple[list[Tensor], Prune | None, list[int]]:
-    """What the language model is given of each image, what it prunes itself, and how many tokens stay."""
-    project, rate = setting.project, setting.rate
-    budgets = [token_budget(len(seen), rate) for _, seen in asked]
-    if isinstance(project, DecoderMethod):
-        if project.reselect:
-            raise InvalidOptionError(
-                "Evaluation prunes inside the decoder once per dialogue: leave reselect off."
-            )
-
-        def prune(ids: list[int], image: Tensor) -> Pruning:
-            budget = token_budget(len(image), rate)
-            return prompt_pruning(project, ids, model.image_token_id, len(image), budget)
-
-        return [seen.embeddings for _, seen in asked], prune, budgets
-    with torch.no_grad():
-        projections = [
-            project(seen, budget, dialogue) for (dialogue, seen), budget in zip(asked, budgets, strict=True)
-        ]
-        reduced = [model.compress(seen, p) for (_, seen), p in zip(asked, projections, strict=True)]
-    return reduced, None, [p.m for p in projections]

@@ -11,9 +11,10 @@ Cell = Callable[[Row], str]
 Column = tuple[str, Cell]  # a head, and what a result shows below it
 TERMS = {"entropy": True, "collapse": True, "clip": True}  # of the paper's method; L_pred is always there
 MEASURED = "measured"
+SETTING = ("model", "data")
 
 
-def agree(row: Row, published: Row, fields: Sequence[str] = ("model", "data")) -> bool:
+def agree(row: Row, published: Row, fields: Sequence[str] = SETTING) -> bool:
     """Whether a published number is of the setting that was measured.
 
     The ``fields``, the method and the rate must be the same; so must the loss terms and the training data
@@ -36,7 +37,7 @@ def beside(
     keys: Sequence[Column],
     values: Sequence[Column],
     *,
-    fields: Sequence[str] = ("model", "data"),
+    fields: Sequence[str] = SETTING,
     notes: Sequence[str] = (),
 ) -> Table:
     """One line per result: its keys, its measured values, the published ones and where they are published.
@@ -51,20 +52,17 @@ def beside(
     Raises:
         ResultsError: there is nothing to show.
     """
-    shown = rows or published
-    require(shown, "There are no results to put into this table.")
-    columns = [(head, [cell(row) for row in shown]) for head, cell in keys]
-    if not rows:
-        columns += [(head, [cell(row) for row in shown]) for head, cell in values]
-        columns.append(("source", [_label(row) for row in shown]))
-        return assemble(columns, [*notes, *_notes(published)])
-    found = [next((p for p in published if agree(row, p, fields)), None) for row in rows]
-    known = [row for row in found if row]
+    shown = _shown(rows, published, fields)
+    found = [agreeing[0] if agreeing else None for _, agreeing in shown]
+    known = [p for p in found if p]
     label = f", {MEASURED}" if known else ""
-    columns += [(head + label, [cell(row) for row in rows]) for head, cell in values]
+    columns = [(head, [cell(row) for row, _ in shown]) for head, cell in keys]
+    columns += [(head + label, [cell(row) for row, _ in shown]) for head, cell in values]
     columns += [(f"{head}, published", [cell(p) if p else "" for p in found]) for head, cell in values]
     columns.append(("published in", [p["source"]["table"] if p else "" for p in found]))
-    return assemble(columns, [*notes, *_notes(known)])
+    if not rows:
+        columns.append(("source", [_label(row) for row in published]))
+    return assemble(columns, [*notes, *_notes(known if rows else published)])
 
 
 def pivot(
@@ -90,18 +88,16 @@ def pivot(
     Raises:
         ResultsError: there is nothing to show, or two measured results claim one cell.
     """
-    require(rows or published, "There are no results to put into this table.")
-    known = [p for p in published if not rows or any(agree(row, p) for row in rows)]
+    shown = _shown(rows, published)
+    known = [p for p in published if not rows or any(p in agreeing for _, agreeing in shown)]
     cells: dict[tuple, str] = {}
-    for row in rows:
-        place = lead(row), column(row), MEASURED
-        if place in cells:
+    for row, agreeing in shown:
+        place = lead(row), column(row), MEASURED if rows else _label(row)
+        if rows and place in cells:
             setting = ", ".join(filter(None, [*place[0], place[1]]))
             raise ResultsError(f"Two results claim the cell {setting}; give this table one of them.")
         cells[place] = cell(row)
-        cells |= {(*place[:2], _label(p)): cell(p) for p in published if agree(row, p)}
-    if not rows:
-        cells = {(lead(p), column(p), _label(p)): cell(p) for p in published}
+        cells |= {(*place[:2], _label(p)): cell(p) for p in agreeing}
     leads = list(dict.fromkeys(place[0] for place in cells))
     table = [(head, [each[i] for each in leads]) for i, head in enumerate(corner)]
     for head in dict.fromkeys(columns or [place[1] for place in cells]):
@@ -109,6 +105,20 @@ def pivot(
             name = f"{head}, {label}" if known else head
             table.append((name, [cells.get((each, head, label), "") for each in leads]))
     return assemble(table, _notes(known))
+
+
+def _shown(
+    rows: Sequence[Row], published: Sequence[Row], fields: Sequence[str] = SETTING
+) -> list[tuple[Row, list[Row]]]:
+    """The measured results with the published ones that agree, or the published ones alone.
+
+    Raises:
+        ResultsError: there is nothing to show.
+    """
+    require(rows or published, "There are no results to put into this table.")
+    if not rows:
+        return [(p, []) for p in published]
+    return [(row, [p for p in published if agree(row, p, fields)]) for row in rows]
 
 
 def assemble(columns: Sequence[tuple[str, Sequence[str]]], notes: Sequence[str] = ()) -> Table:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from compressor.decoding import Request, prefill, step
 from compressor.errors import InvalidOptionError
-from compressor.methods.base import DecoderMethod, Method
+from compressor.evaluation.reductions import Reduction, reductions
+from compressor.methods.base import Method
 from compressor.models.base import Views, VisionLanguageModel
 from compressor.projection import token_budget
-from compressor.prompt_pruning import prompt_pruning
 from compressor.tokens import ImageTokens
 
 STAGES = ("vision", "compress", "prefill", "decode")
@@ -97,6 +96,13 @@ class Batch:
         tokens = self.model.encode_views(self.views, self.method.needs)
         return tokens, [token_budget(len(each), self.rate) for each in tokens]
 
+    def reduce(
+        self, tokens: Sequence[ImageTokens], budgets: Sequence[int]
+    ) -> tuple[list[Reduction], list[Request]]:
+        """What the language model is given of each image, and the requests to read it with."""
+        reduced = reductions(self.model, self.method, tokens, budgets)
+        return reduced, [Request(pruning=each.prune(self.prompt) if each.prune else None) for each in reduced]
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -151,33 +157,6 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def reductions(
-    batch: Batch, tokens: Sequence[ImageTokens], budgets: Sequence[int]
-) -> tuple[list[Tensor], list[Request], list[int]]:
-    """What the language model is given of each image, and the requests to read it with.
-
-    Args:
-        batch: whose method reduces, at any stage.
-        tokens, budgets: as it encodes them.
-    Returns:
-        embeddings (m, d) of each image, (n, d) where the decoder prunes; requests; m of each image.
-    """
-    model, method = batch.model, batch.method
-    if not isinstance(method, DecoderMethod):
-        projections = method.projections(tokens, budgets)
-        reduced = [model.compress(each, p) for each, p in zip(tokens, projections, strict=True)]
-        return reduced, [Request() for _ in tokens], [p.m for p in projections]
-    requests = [
-        Request(
-            pruning=prompt_pruning(method, batch.prompt, model.image_token_id, len(each), budget)
-            if budget < len(each)
-            else None
-        )
-        for each, budget in zip(tokens, budgets, strict=True)
-    ]
-    return [each.embeddings for each in tokens], requests, list(budgets)
-
-
 @torch.inference_mode()
 def answer(batch: Batch) -> Answer:
     """Answer all questions side by side, greedily and to the given length, and take the time."""
@@ -187,9 +166,9 @@ def answer(batch: Batch) -> Answer:
     watch = Stopwatch(model.device)
     tokens, budgets = batch.encode()
     watch.lap()
-    reduced, requests, kept = reductions(batch, tokens, budgets)
+    reduced, requests = batch.reduce(tokens, budgets)
     watch.lap()
-    prefill(model.decoder, requests, [model.embed_ids(batch.prompt, image) for image in reduced])
+    prefill(model.decoder, requests, [model.embed_ids(batch.prompt, each.image) for each in reduced])
     first = time.perf_counter()
     watch.lap()
     for _ in range(decoded):
@@ -201,7 +180,7 @@ def answer(batch: Batch) -> Answer:
         ttft_s=first - started,
         total_s=last - started,
         stages_s=dict(zip(STAGES, watch.seconds(), strict=True)),
-        image_tokens=statistics.mean(kept),
+        image_tokens=statistics.mean(each.m for each in reduced),
         lengths=[[held[row] - decoded for held in cache.lengths] for row in range(cache.rows)],
         cache_bytes=sum(request.cache_bytes for request in requests),
     )

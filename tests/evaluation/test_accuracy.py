@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compressor import get_method, load_model
+from compressor import get_method
 from compressor.data import scenes
 from compressor.errors import InvalidOptionError, InvalidRateError, ResultsError
 from compressor.evaluation.accuracy import (
@@ -23,16 +23,6 @@ from compressor.evaluation.scoring import scorer
 
 EXACT = scorer("exact")
 RUN = {"model": "tiny", "dialogues": 6}
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_model("tiny")
-
-
-@pytest.fixture(scope="module")
-def dialogues():
-    return [scenes.dialogue(scenes.HELD_OUT + 500_000 + i) for i in range(6)]
 
 
 def test_averages_errors_and_differences_by_hand() -> None:

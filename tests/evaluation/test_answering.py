@@ -5,21 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compressor import ChatSession, get_method, load_model
+from compressor import ChatSession, get_method
 from compressor.data import scenes
 from compressor.errors import ContextLengthError, InvalidOptionError
 from compressor.evaluation.answering import Setting, answer
 from compressor.methods.metacompress import MetaCompress
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_model("tiny")
-
-
-@pytest.fixture(scope="module")
-def dialogues():
-    return [scenes.dialogue(scenes.HELD_OUT + 500_000 + i) for i in range(6)]
 
 
 def in_a_session(model, dialogue, method, rate, max_new_tokens=16):

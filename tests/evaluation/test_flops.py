@@ -3,27 +3,12 @@
 import pytest
 import torch
 
-from compressor import get_method, list_methods
 from compressor.decoding import hidden_states, prefill, step
 from compressor.evaluation import flops
 from compressor.evaluation.efficiency import answer_flops
-from compressor.evaluation.workload import (
-    Batch,
-    Workload,
-    answer,
-    random_images,
-    random_prompt,
-    reductions,
-)
+from compressor.evaluation.workload import answer
 from compressor.models.random_weights import CLIP_L_336, VICUNA_7B, random_model
-
-METHODS = [info.name for info in list_methods()]
-
-
-def batch_of(model, name, rate=0.7, new_tokens=4, batch=2, size=(90, 60)):
-    workload = Workload(batch, 9, new_tokens, size)
-    views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
-    return Batch(model, get_method(name, model=model), rate, views, prompt, new_tokens)
+from tests.evaluation.batches import METHODS, batch_of
 
 
 def counted(asked):
@@ -35,10 +20,10 @@ def counted(asked):
         state["tokens"], state["budgets"] = asked.encode()
 
     def compress():
-        state["reduced"], state["requests"], _ = reductions(asked, state["tokens"], state["budgets"])
+        state["reduced"], state["requests"] = asked.reduce(state["tokens"], state["budgets"])
 
     def read():
-        embeds = [model.embed_ids(asked.prompt, image) for image in state["reduced"]]
+        embeds = [model.embed_ids(asked.prompt, each.image) for each in state["reduced"]]
         prefill(model.decoder, state["requests"], embeds)
 
     def write():

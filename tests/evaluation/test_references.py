@@ -2,19 +2,17 @@
 
 import pytest
 
-from compressor import load_model
-from compressor.data import scenes
 from compressor.evaluation import references
 
 
 @pytest.fixture(scope="module")
-def dialogue():
-    return scenes.dialogue(scenes.HELD_OUT + 500_000)
+def dialogue(dialogues):
+    return dialogues[0]
 
 
 @pytest.fixture(scope="module")
-def tokens(dialogue):
-    return load_model("tiny").encode(dialogue.image)
+def tokens(tiny, dialogue):
+    return tiny.encode(dialogue.image)
 
 
 @pytest.mark.parametrize("m", [1, 2, 5, 13, 26, 100, 200, 256])

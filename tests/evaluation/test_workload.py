@@ -7,22 +7,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from compressor import ChatSession, decoding, get_method, list_methods
+from compressor import ChatSession, decoding, get_method
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.workload import (
     STAGES,
     Batch,
     Workload,
     answer,
-    random_images,
     random_prompt,
-    reductions,
 )
 from compressor.methods.metacompress import MetaCompress
 from compressor.models.base import Views
 from compressor.models.random_weights import random_model
+from tests.evaluation.batches import METHODS, batch_of
 
-METHODS = [info.name for info in list_methods()]
 READ_BY_HOST = {
     "_local_scalar_dense",
     "equal",
@@ -63,16 +61,10 @@ def to_the_first_token(asked):
     """All of an answer up to its first token; torch is watched on the way."""
     with torch.inference_mode(), Watch() as watch:
         tokens, budgets = asked.encode()
-        reduced, requests, _ = reductions(asked, tokens, budgets)
+        reduced, requests = asked.reduce(tokens, budgets)
         model = asked.model
-        decoding.prefill(model.decoder, requests, [model.embed_ids(asked.prompt, x) for x in reduced])
+        decoding.prefill(model.decoder, requests, [model.embed_ids(asked.prompt, x.image) for x in reduced])
     return watch
-
-
-def batch_of(model, name, batch=2, new_tokens=3):
-    workload = Workload(batch, 7, new_tokens, (90, 60))
-    views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
-    return Batch(model, get_method(name, model=model), 0.7, views, prompt, new_tokens)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -115,7 +107,7 @@ def test_an_answer_reports_what_its_cache_holds(small_llava, name):
     found = answer(asked)
     m = MAX_IMAGE_TOKENS if name == "none" else 19
     assert found.image_tokens == m and len(found.lengths) == 2
-    assert all(row[-1] == m + 7 for row in found.lengths)
+    assert all(row[-1] == m + 9 for row in found.lengths)
     entry = 2 * 48 * 4  # keys and values of a token in a layer, in float32
     assert found.cache_bytes == sum(length + 4 for row in found.lengths for length in row) * entry
     assert set(found.stages_s) == set(STAGES) and all(value >= 0 for value in found.stages_s.values())
@@ -129,8 +121,8 @@ def test_the_first_logits_are_those_of_a_chat(model, image, name):
     prompt = model.prompt_ids("how many cats?", first=True)
     asked = Batch(model, get_method(name, model=model), 0.7, model.prepare([image]), prompt, 1)
     with torch.inference_mode():
-        reduced, requests, _ = reductions(asked, *asked.encode())
-        decoding.prefill(model.decoder, requests, [model.embed_ids(prompt, reduced[0])])
+        (reduced,), requests = asked.reduce(*asked.encode())
+        decoding.prefill(model.decoder, requests, [model.embed_ids(prompt, reduced.image)])
     torch.testing.assert_close(requests[0].logits, session.reading.request.logits, atol=1e-5, rtol=0)
 
 

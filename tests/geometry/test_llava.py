@@ -4,26 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from compressor.geometry import llava_layout
 from tests.geometry.reference import SIZES, assert_agrees, assert_covers
-
-
-def colour_probe(width, height):
-    """An image whose red and green say x / W and y / H, and whose blue says that it is image, not padding."""
-    y, x = np.mgrid[0:height, 0:width]
-    pixels = [(x + 0.5) / width * 255, (y + 0.5) / height * 255, np.full(x.shape, 255.0)]
-    return Image.fromarray(np.rint(np.stack(pixels, axis=-1)).astype(np.uint8))
+from tests.pictures import colour_probe
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (500, 500), (800, 500), (90, 160)])
 @pytest.mark.parametrize("crop", [False, True])
 def test_patch_centres_agree_with_the_real_processor(model, monkeypatch, size, crop):
     monkeypatch.setattr(model, "crop", crop)
-    pixels = model.processor(images=[model._view(colour_probe(*size))], return_tensors="np")["pixel_values"][
-        0
-    ]
+    probe = model._view(colour_probe(*size, blue=255))
+    pixels = model.processor(images=[probe], return_tensors="np")["pixel_values"][0]
     mean, std = np.array(model.processor.image_mean), np.array(model.processor.image_std)
     seen = pixels.transpose(1, 2, 0) * std + mean  # (56, 56, 3) in [0, 1]
     patches = seen.reshape(4, 14, 4, 14, 3).transpose(0, 2, 1, 3, 4).reshape(16, 14, 14, 3).mean((1, 2))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor import get_method, load_model
+from compressor import get_method
 from compressor.data import scenes
 from compressor.errors import InvalidOptionError
 from compressor.methods.visionzip import visionzip_weights
@@ -58,15 +58,14 @@ def test_more_tokens_than_there_are_cannot_be_had(dominant, contextual):
 
 @pytest.mark.parametrize("m", [1, 2, 6, 13, 64, 255])
 @pytest.mark.parametrize("kept", [True, False])
-def test_the_class_token_is_a_column_or_is_not_there(kept, m):
-    model = load_model("tiny")
-    method = get_method("visionzip", model=model, class_token=kept)
-    tokens = model.encode(scenes.scene(1).image, method.needs)
+def test_the_class_token_is_a_column_or_is_not_there(tiny, kept, m):
+    method = get_method("visionzip", model=tiny, class_token=kept)
+    tokens = tiny.encode(scenes.scene(1).image, method.needs)
     p = method.projection(tokens, m)
     assert (p.m, p.n) == (m, 256 + kept)
     if kept:
         assert p.weights[0, 0] == 1 and np.isnan(p.layout.boxes[0]).all() and p.layout.kinds[0] == 3
         assert p.layout.grids[0].indices()[0, 0] == 1
     features = torch.cat([tokens.cls_feature[None], tokens.features]) if kept else tokens.features
-    expected = model.hf.model.multi_modal_projector(p.weights @ features)
-    torch.testing.assert_close(model.compress(tokens, p), expected)
+    expected = tiny.hf.model.multi_modal_projector(p.weights @ features)
+    torch.testing.assert_close(tiny.compress(tokens, p), expected)

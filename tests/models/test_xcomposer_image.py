@@ -5,11 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from compressor.geometry import PATCH, xcomposer_layout
 from compressor.models.xcomposer_image import MEAN, STD, arrange, canvas, merge_patches, views
 from tests.models.published import arrays, picture, text
+from tests.pictures import colour_probe
 
 
 @pytest.mark.parametrize("name", ["landscape", "portrait"])
@@ -25,17 +25,10 @@ def test_the_canvas_is_the_published_one(name):
     assert tiles == tuple(case["tiles_hw"].tolist()) and shown.shape == (1 + tiles[0] * tiles[1], 3, 560, 560)
 
 
-def colour_probe(width, height):
-    """An image whose red and green say x / W and y / H; no blue, so that white padding is told apart."""
-    y, x = np.mgrid[0:height, 0:width]
-    pixels = [(x + 0.5) / width * 255, (y + 0.5) / height * 255, np.zeros(x.shape)]
-    return Image.fromarray(np.rint(np.stack(pixels, axis=-1)).astype(np.uint8))
-
-
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1200, 300), (700, 700), (90, 400)])
 @pytest.mark.parametrize("hd_num", [4, 24])
 def test_token_centres_agree_with_what_the_encoder_is_shown(size, hd_num):
-    shown, tiles = views(colour_probe(*size), hd_num)
+    shown, tiles = views(colour_probe(*size, blue=0), hd_num)
     pixels = shown.permute(0, 2, 3, 1) * torch.tensor(STD) + torch.tensor(MEAN)
     patches = pixels.unflatten(2, (-1, 14)).unflatten(1, (-1, 14)).mean((2, 4))  # (views, 40, 40, 3)
     merged = merge_patches(patches).unflatten(-1, (4, 3)).mean(-2)

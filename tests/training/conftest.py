@@ -1,16 +1,10 @@
-"""The bundled model, and a few dialogues as it reads them."""
+"""A few dialogues as the bundled model reads them."""
 
 import pytest
 from accelerate import Accelerator
 
-from compressor import load_model
 from compressor.data import scenes
 from compressor.training import frozen
-
-
-@pytest.fixture(scope="package")
-def tiny():
-    return load_model("tiny", device="cpu")
 
 
 @pytest.fixture(scope="package")

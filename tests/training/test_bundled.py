@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from compressor import load_model
 from compressor.data import questions, scenes
 from compressor.training.bundled import language, vision
 from compressor.training.bundled.__main__ import train_vision
@@ -18,8 +17,8 @@ def test_every_question_and_answer_of_the_world_is_in_the_vocabulary() -> None:
             assert set(turn.question.removesuffix("?").split()) | {turn.answer} <= words
 
 
-def test_packed_texts_are_what_a_chat_reads() -> None:
-    model, layout = load_model("tiny"), scenes.layout(5)
+def test_packed_texts_are_what_a_chat_reads(tiny) -> None:
+    model, layout = tiny, scenes.layout(5)
     text = language.pack(layout, np.random.default_rng(0), 8, questions.KINDS)
     decoded = build_tokenizer().decode(text.ids)
     ids, history = [], []

@@ -22,11 +22,6 @@ QUESTIONS = ("How many cats are there?", "What color is the dog?", "Is it red?")
 SHORT = Settings(steps=4, every=1, max_new_tokens=3)
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return load_model("tiny", device="cpu")
-
-
 @pytest.fixture
 def tokens(model, image):
     return model.encode(image)
