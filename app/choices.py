@@ -21,7 +21,7 @@ from compressor.errors import StudioError
 
 @dataclass(frozen=True)
 class ChoicesView:
-    """What the left column shows; `methods` are (label, name) pairs, `shown` the model's options by name."""
+    """What the left column shows; `methods` are (label, name) pairs, `shown` options of the model by name."""
 
     picture: Image.Image | None
     notice: str
@@ -148,8 +148,16 @@ def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
         rate_matters=visit.method != "none",
         separators=visit.separators,
         separators_matter=visit.has_separators and _chooses(visit.method),
-        shown={} if visit.chat is None else visit.chat.model.options,
+        shown=_shown(visit),
     )
+
+
+def _shown(visit: Visit) -> dict[str, bool | int]:
+    """The options of the model by which it can be shown this picture in another way."""
+    if visit.chat is None:
+        return {}
+    square = visit.image.width == visit.image.height  # of which there is nothing to cut off
+    return {name: value for name, value in visit.chat.model.options.items() if name != "crop" or not square}
 
 
 def rate_line(visit: Visit) -> str:

@@ -437,7 +437,8 @@ def test_the_middle_square_alone_can_be_shown(visit, shelf, tmp_path):
     list(chat.ask(visit, "is it red", max_new_tokens=2))
     assert visit.settings_of_turns[0][1].endswith("image tokens · middle square only")
     choices.new_scene(visit, shelf)  # a choice that stays with the visitor
-    assert choices.view(visit, shelf).shown == {"crop": True}
+    assert visit.chat.model.options == {"crop": True}
+    assert choices.view(visit, shelf).shown == {}  # nothing of a square can be cut off
 
 
 def test_a_picture_that_cannot_be_shown_so_changes_nothing(visit, shelf):
@@ -464,4 +465,4 @@ def test_without_a_picture_a_choice_waits_for_one(visit, shelf):
     choices.remove_picture(visit, shelf)
     choices.show(visit, shelf, True, 24)
     choices.new_scene(visit, shelf)
-    assert choices.view(visit, shelf).shown == {"crop": True}
+    assert visit.chat.model.options == {"crop": True}
