@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from compressor import list_models
+from compressor import get_method, list_models
 from compressor.errors import ModelUnavailableError, UnknownModelError
+from compressor.evaluation.workload import Batch, Workload, answer, random_images, random_prompt
 from compressor.models import catalog, machine, random_weights
 from compressor.models.catalog import CARDS
 from compressor.models.machine import PACKED_BYTES, weight_bytes
@@ -81,3 +82,17 @@ def test_what_cannot_be_built_is_said(monkeypatch):
 
 def test_every_builder_is_a_model_of_the_catalog():
     assert set(random_weights.BUILDERS) <= set(catalog.CARDS)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with about 20 GB")
+@pytest.mark.parametrize("name", ["llava-1.5-7b", "llava-next-7b", "xcomposer-2.5-7b"])
+def test_on_a_gpu_a_model_answers_and_takes_the_memory_of_its_card(name):
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    model = random_model(name)
+    assert (torch.cuda.memory_allocated() - before) / 1e9 == pytest.approx(CARDS[name].memory_gb, rel=0.1)
+    workload = Workload(new_tokens=4)
+    for method, rate in (("none", 0.0), ("metacompress", 0.9), ("fastv", 0.9)):
+        views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
+        said = answer(Batch(model, get_method(method, model), rate, views, prompt, workload.new_tokens))
+        assert said.image_tokens >= 1 and said.cache_bytes > 0
