@@ -179,7 +179,7 @@ def test_an_upload_that_is_missing_or_too_large_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "LINGER_S", 0.0)
     path = tmp_path / "a.png"
     with pytest.raises(ImageError, match="did not arrive"):
-        take_upload(path)
+        take_upload(tmp_path / "missing.png")  # another name: it is deleted a moment later
     path.write_bytes(PNG)
     monkeypatch.setattr(uploads, "MAX_BYTES", 100)
     with pytest.raises(ImageError, match="more than"):
