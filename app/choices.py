@@ -87,7 +87,8 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
         elif name != visit.model:
             _start(visit, shelf, visit.image, visit.scene, model=name)
     finally:
-        visit.wanted = None
+        if visit.wanted == name:
+            visit.wanted = None
 
 
 def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:

@@ -78,24 +78,12 @@ def _wire_choices(
         state, error, drawn = attempt(choices.retune, key, values)
         return [choices.view(state, shelf, error).notice, *drawn]
 
-    def arriving() -> Iterator[str]:
-        for progress in shelf.loading(settings.FIRST_MODEL):
-            yield chat.progress_notice(*progress)
-
-    def waiting(key: str, name: str) -> Iterator[str]:
-        yield from choices.await_model(store.get(key), shelf, name)
-
     def on(register: Callable, change: Callable[..., None], *inputs: Any) -> None:
         inputs = [visit, *inputs, *right.inputs()]
         handler = functools.partial(changed, change)
         _private(register, handler, inputs, everything, trigger_mode="always_last")
 
-    waits = {"trigger_mode": "multiple", "concurrency_limit": settings.MAX_VISITS}
-    opened = _private(demo.load, store.open, None, visit)
-    loaded = _private(opened.success, arriving, None, left.notice, **waits)
-    on(loaded.success, choices.new_scene)
-    loaded = _private(left.model.input, waiting, [visit, left.model], left.notice, **waits)
-    on(loaded.success, choices.choose_model, left.model)
+    _wire_loading(demo, shelf, store, visit, left, on)
     for option in left.shown.values():
         changes = option.release if isinstance(option, gr.Slider) else option.input
         on(changes, choices.show, *left.shown.values())
@@ -109,6 +97,31 @@ def _wire_choices(
     inputs = [visit, *left.tuning(), *right.inputs()]
     _private(left.rate.input, rated, inputs, [left.notice, *right.outputs()], trigger_mode="always_last")
     left.rate.input(None, left.rate, None, js=FOLLOW_RATE, api_visibility="private")
+
+
+def _wire_loading(
+    demo: gr.Blocks,
+    shelf: Shelf,
+    store: VisitStore,
+    visit: gr.State,
+    left: ChoicesPane,
+    on: Callable[..., None],
+) -> None:
+    """What waits for a model: only the notice is written meanwhile; then `on` makes the change."""
+
+    def arriving() -> Iterator[str]:
+        for progress in shelf.loading(settings.FIRST_MODEL):
+            yield chat.progress_notice(*progress)
+
+    def waiting(key: str, name: str) -> Iterator[str]:
+        yield from choices.await_model(store.get(key), shelf, name)
+
+    waits = {"trigger_mode": "multiple", "concurrency_limit": settings.MAX_VISITS}
+    opened = _private(demo.load, store.open, None, visit)
+    loaded = _private(opened.success, arriving, None, left.notice, **waits)
+    on(loaded.success, choices.new_scene)
+    loaded = _private(left.model.input, waiting, [visit, left.model], left.notice, **waits)
+    on(loaded.success, choices.choose_model, left.model)
 
 
 def _wire_chat(
