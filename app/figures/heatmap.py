@@ -174,8 +174,7 @@ def caption(projection: Projection) -> str:
     if len(summaries) == 1:
         text += f" Image token {summaries[0]} is the encoder's [CLS], which shows no patch."
     elif len(summaries):
-        places = ", ".join(map(str, summaries))
-        text += f" Image tokens {places} are the encoder's [CLS] of each view, which show no patch."
+        text += f" Each of the {len(summaries)} views begins with its [CLS], which shows no patch."
     text += _parts(projection.layout)
     if rows * columns > 1:
         text += f" Each cell is the largest of {rows} × {columns} entries."

@@ -133,9 +133,9 @@ def test_the_caption_tells_size_mixing_and_pooling():
 
 
 @pytest.mark.parametrize(
-    ("views", "text"), [(1, "Image token 0 is the"), (3, "Image tokens 0, 5, 10 are the")]
+    ("views", "text"), [(1, "Image token 0 is the"), (3, "Each of the 3 views begins with its [CLS]")]
 )
-def test_the_caption_names_every_class_token(views, text):
+def test_the_caption_tells_of_class_tokens(views, text):
     layout = join_layouts([llava_layout((64, 64), image_size=28).with_cls()] * views)
     assert text in caption(Projection.identity(layout)) and len(layout) == 5 * views
 
