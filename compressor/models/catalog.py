@@ -108,7 +108,7 @@ class ModelCard:
         family: its `model_type` in config.json.
         repository: on the Hub; empty for the bundled model.
         licence: of the weights.
-        image_tokens: n for one image; the largest usual number where it depends on the image.
+        image_tokens: n for one image; the largest number there is where it depends on the image.
         memory_gb: of the weights with 16 bits each, by their shapes, as the next one is.
         four_bit_gb: of the weights in 4-bit; None where they are too small for it to be of use.
         precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.
@@ -177,7 +177,7 @@ CARDS: dict[str, ModelCard] = {
             "llava_next",
             "llava-hf/llava-v1.6-vicuna-7b-hf",
             _LLAMA_2,
-            2880,
+            2928,
             14.1,
             4.5,
         ),
@@ -188,7 +188,7 @@ CARDS: dict[str, ModelCard] = {
             "llava_next",
             "llava-hf/llava-v1.6-vicuna-13b-hf",
             _LLAMA_2,
-            2880,
+            2928,
             26.7,
             7.9,
         ),
@@ -199,7 +199,7 @@ CARDS: dict[str, ModelCard] = {
             "internlm2",
             "internlm/internlm-xcomposer2d5-7b",
             "other (see the model page)",
-            10000,
+            10501,
             17.5,
             7.1,
         ),

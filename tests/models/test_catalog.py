@@ -1,10 +1,15 @@
 """The cards, and what they say of this machine."""
 
+import itertools
+from functools import partial
+
 import pytest
 import torch
 from huggingface_hub import constants
+from transformers import LlavaNextConfig
 
 from compressor import Fit, best_way, fit, list_models
+from compressor.geometry import llava_next_layout, xcomposer_layout
 from compressor.models import machine
 from compressor.models.catalog import CARDS, FAMILIES
 
@@ -167,3 +172,16 @@ def test_what_would_fit_in_four_bit_says_so(gpus):
     assert "the GPU has 8.0 GB; load it in 4-bit, about 4.5 GB, which needs pip install" in found.sentence
     gpus(1, 3)
     assert "use a smaller model or a larger machine" in best_way(CARDS["llava-1.5-7b"])[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [
+        ("llava_next", partial(llava_next_layout, pinpoints=LlavaNextConfig().image_grid_pinpoints)),
+        ("internlm2", xcomposer_layout),
+    ],
+)
+def test_no_image_has_more_tokens_than_the_card_says(family, layout):
+    sides = (200, 336, 500, 672, 1000, 2000, 4000, 14000)
+    counts = [len(layout(size)) for size in itertools.product(sides, repeat=2)]
+    assert {card.image_tokens for card in list_models() if card.family == family} == {max(counts)}
