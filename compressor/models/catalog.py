@@ -42,6 +42,7 @@ class Family:
         home: "module:loader" beside this one.
         files: what is downloaded of a repository; never code.
         packages: needed beyond those of every model, by the name they are installed under.
+        parts: the `model_type` that parts of config.json must name where they name one.
         options: by name, those that its models have.
     """
 
@@ -49,6 +50,7 @@ class Family:
     home: str
     files: tuple[str, ...]
     packages: tuple[str, ...] = ()
+    parts: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
 
     def require_options(self, given: Mapping[str, object]) -> None:
@@ -68,12 +70,14 @@ class Family:
                 raise InvalidOptionError(f"{name} of {self.title} must be {kind}, not {value!r}.")
 
 
+_LLAVA_PARTS = {"text_config": "llama", "vision_config": "clip_vision_model"}
 _LLAVA_FILES = ("*.json", "model*.safetensors", "tokenizer.model", "*.jinja")
 FAMILIES = {
     "llava": Family(
         "LLaVA-1.5",
         "llava:Llava",
         _LLAVA_FILES,
+        parts=_LLAVA_PARTS,
         options={
             "crop": Option(
                 "Middle square only",
@@ -82,7 +86,7 @@ FAMILIES = {
             )
         },
     ),
-    "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext", _LLAVA_FILES),
+    "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext", _LLAVA_FILES, parts=_LLAVA_PARTS),
     "internlm2": Family(
         "InternLM-XComposer-2.5",
         "xcomposer:load",

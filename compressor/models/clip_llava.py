@@ -16,6 +16,24 @@ from compressor.models.parts import Parts, load_parts
 from compressor.models.tower_hooks import TowerHooks
 from compressor.tokens import ImageTokens
 
+# what begins a turn of Mistral, of ChatML (Yi, Qwen) and of Llama 3
+OTHER_FORMATS = ("[INST]", "<|im_start|>", "<|start_header_id|>")
+
+
+def require_vicuna(source: Path) -> None:
+    """Refuse a checkpoint that was trained with another chat format, where its templates say so.
+
+    Raises:
+        ModelMismatchError: they hold turns of another format and none of Vicuna's.
+    """
+    files = [source / name for name in ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")]
+    templates = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+    if "ASSISTANT" not in templates and any(mark in templates for mark in OTHER_FORMATS):
+        raise ModelMismatchError(
+            f"{source.name!r} was not trained with Vicuna's chat format, the only one known here for this "
+            "family; use a checkpoint on a Vicuna."
+        )
+
 
 class ClipLlava(VisionLanguageModel):
     """A checkpoint of a LLaVA family; the family says what the encoder is shown of an image.
@@ -49,6 +67,7 @@ class ClipLlava(VisionLanguageModel):
         self.name = name
         parts = source
         if not isinstance(parts, Parts):
+            require_vicuna(parts)
             parts = load_parts(self.architecture, parts, device, dtype, four_bit, device_map)
         self.hf, self.tokenizer, self.processor = parts.hf, parts.tokenizer, parts.processor
         self.hf.eval().requires_grad_(False)

@@ -10,6 +10,7 @@ import torch
 
 from compressor.errors import (
     ModelError,
+    ModelMismatchError,
     ModelUnavailableError,
     NoMemoryLeftError,
     StudioError,
@@ -130,9 +131,10 @@ def _unknown(path: Path) -> ModelError:
 
 
 def _family(directory: Path, name: str) -> str:
-    """The family that a checkpoint's config.json names."""
+    """The family that a checkpoint's config.json names, made of the parts that the family has here."""
     try:
-        family = str(json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"])
+        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+        family = str(config["model_type"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelUnavailableError(
             f"The config.json of {name!r} cannot be read; is it a checkpoint?"
@@ -142,6 +144,14 @@ def _family(directory: Path, name: str) -> str:
         raise ModelUnavailableError(
             f"{name} is of the {family} family, which is not supported; choose a model of {known}."
         )
+    for part, expected in FAMILIES[family].parts.items():
+        named = config.get(part)
+        found = named.get("model_type", expected) if isinstance(named, dict) else expected
+        if found != expected:
+            raise ModelMismatchError(
+                f"The {part} of {name} is of the kind {found!r} and only {expected!r} is supported in "
+                f"{FAMILIES[family].title}; choose a checkpoint like those of the list."
+            )
     return family
 
 

@@ -14,6 +14,13 @@ from compressor.models import catalog, loading, machine
 HEAD = "language_model.lm_head.weight"
 
 
+def reconfigure(directory, change):
+    """Change the config of a checkpoint."""
+    config = json.loads((directory / "config.json").read_text())
+    change(config)
+    (directory / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture
 def copied(checkpoint, tmp_path):
     """A copy of the random LLaVA's directory, to be damaged."""
@@ -49,6 +56,30 @@ def test_unknown_names(name):
 def test_a_directory_that_is_no_model(tmp_path, allow_hub):
     with pytest.raises(ModelUnavailableError, match=r"no config\.json.*no checkpoint"):
         load_model(tmp_path, allow_hub=allow_hub)
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"), [("text_config", "mistral"), ("vision_config", "siglip_vision_model")]
+)
+def test_a_family_on_other_parts_is_refused_by_its_config(copied, part, kind, monkeypatch):
+    reconfigure(copied, lambda config: config[part].update(model_type=kind))
+    with pytest.raises(ModelMismatchError, match=rf"{part} of copied is of the kind '{kind}'.*LLaVA-1\.5"):
+        load_model(copied)
+    fetched = []
+    monkeypatch.setattr(loading.hub, "fetch", lambda *asked: fetched.append(asked[2]) or copied)
+    with pytest.raises(ModelMismatchError, match=kind):
+        load_model("owner/model", allow_hub=True)
+    assert fetched == [["config.json"]]  # and nothing large
+
+
+@pytest.mark.parametrize("mark", ["[INST]", "<|im_start|>", "<|start_header_id|>"])
+def test_another_chat_format_is_refused(copied, mark):
+    template = "{% for message in messages %}" + mark + "{% endfor %}"
+    (copied / "chat_template.jinja").write_text(template)
+    with pytest.raises(ModelMismatchError, match="Vicuna"):
+        load_model(copied, "cpu")
+    (copied / "chat_template.jinja").write_text(template + "ASSISTANT:")
+    assert load_model(copied, "cpu").name == "copied"
 
 
 @pytest.mark.parametrize("family", ["bert", ["bert"]])
