@@ -1,6 +1,5 @@
 """The left column: pictures, models, methods, rates, and that whatever fails leaves everything as it was."""
 
-import os
 import threading
 
 import numpy as np
@@ -9,14 +8,13 @@ import torch
 from PIL import Image
 
 from app import chat, choices, loading, settings
-from app.loading import Shelf, local_models
+from app.loading import Shelf
 from app.sessions import Visit
 from compressor import Fit, list_methods, list_models, token_budget
 from compressor.errors import (
     ImageError,
     InvalidOptionError,
     ModelUnavailableError,
-    NoMemoryLeftError,
     StudioError,
     UnknownModelError,
 )
@@ -173,33 +171,6 @@ def test_every_method_says_what_it_does(visit, shelf):
             assert choices.view(visit, shelf).about_method == info.description
 
 
-def test_a_model_is_loaded_once_for_many(model):
-    loads = []
-
-    def load(name, progress):
-        loads.append(name)
-        return model
-
-    shelf = Shelf(load)
-    threads = [threading.Thread(target=shelf.get, args=("tiny",)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert loads == ["tiny"]
-
-
-def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
-    def load(name, progress):
-        raise ModelUnavailableError("Its files are missing.")
-
-    shelf = Shelf(load)
-    shelf.warm("tiny").join(10)
-    assert "Its files are missing." in capsys.readouterr().out
-    with pytest.raises(ModelUnavailableError):
-        shelf.get("tiny")
-
-
 def test_the_present_model_goes_on_until_the_chosen_one_is_there(visit, model):
     go_on = threading.Event()
 
@@ -241,102 +212,8 @@ def test_the_model_in_use_can_be_chosen_again_without_losing_the_chat(visit, she
     assert snapshot(visit) == before and len(visit.chat.turns) == 1
 
 
-def test_a_load_that_failed_is_tried_again(model):
-    attempts = []
-
-    def load(name, progress):
-        attempts.append(name)
-        if len(attempts) == 1:
-            raise ModelUnavailableError("The Hub cannot be reached.")
-        return model
-
-    shelf = Shelf(load)
-    list(shelf.loading("tiny", 0.01))
-    with pytest.raises(ModelUnavailableError):
-        shelf.get("tiny")
-    assert len(attempts) == 1 and shelf.get("tiny") is model and shelf.get("tiny") is model
-    assert len(attempts) == 2 and list(shelf.loading("tiny")) == []
-
-
-def test_two_visitors_see_the_progress_of_one_load(model):
-    go_on, loads = threading.Event(), []
-
-    def load(name, progress):
-        loads.append(name)
-        progress(0.5, "Reading")
-        go_on.wait(20)
-        return model
-
-    shelf = Shelf(load)
-    streams = [shelf.loading("tiny", 0.01) for _ in range(2)]
-    for stream in streams:
-        while next(stream) != (0.5, "Reading"):
-            pass
-    go_on.set()
-    assert all(told == (0.5, "Reading") for stream in streams for told in stream)
-    assert loads == ["tiny"] and shelf.get("tiny") is model
-
-
-def test_models_that_nobody_uses_make_room(model):
-    held, loads = set(), []
-
-    def load(name, progress, **way):
-        loads.append(name)
-        if len(held) == 2:
-            held.clear()  # what the shelf has forgotten is freed
-            raise NoMemoryLeftError("The memory is full.")
-        held.add(name)
-        return model
-
-    in_use = ["tiny"]
-    shelf = Shelf(load, in_use=lambda: in_use)
-    for name in ("tiny", "llava-1.5-7b", "llava-next-7b"):
-        shelf.get(name)
-    assert loads == ["tiny", "llava-1.5-7b", "llava-next-7b", "llava-next-7b"]
-    shelf.get("tiny")
-    assert len(loads) == 4  # a visitor chats with it: it was kept
-    in_use = ["tiny", "llava-next-7b"]
-    held.update(("tiny", "llava-next-7b"))
-    with pytest.raises(NoMemoryLeftError, match="The memory is full"):
-        shelf.get("llava-1.5-7b")
-
-
-def test_an_error_that_is_no_sentence_reaches_who_waits():
-    def load(name, progress):
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        Shelf(load).get("tiny")
-
-
 def test_pictures_keep_their_pixels(visit, shelf):
     assert np.array_equal(visit.chat.image, visit.scene.image)
-
-
-def test_local_checkpoints_are_offered_by_the_name_of_their_directory(checkpoint, next_checkpoint):
-    found = local_models(os.pathsep.join([str(checkpoint), str(next_checkpoint), ""]))
-    assert found == {checkpoint.name: checkpoint, next_checkpoint.name: next_checkpoint}
-    loads = []
-    shelf = Shelf(lambda name, progress: loads.append(name), found)
-    assert [name for _, name in choices.model_choices(shelf)][-2:] == [checkpoint.name, next_checkpoint.name]
-    assert str(checkpoint) not in str(shelf.offers)
-    shelf.get(checkpoint.name)
-    shelf.get("llava-1.5-7b")
-    assert loads == [checkpoint, "llava-1.5-7b"]
-
-
-@pytest.mark.parametrize(("names", "reason"), [(["nowhere"], "no directory"), (["a/m", "b/m"], "two models")])
-def test_wrong_local_checkpoints_are_one_sentence(tmp_path, names, reason):
-    for name in ("a/m", "b/m"):
-        (tmp_path / name).mkdir(parents=True)
-    with pytest.raises(InvalidOptionError, match=reason):
-        local_models(os.pathsep.join(str(tmp_path / name) for name in names))
-
-
-def test_a_local_checkpoint_cannot_take_a_catalog_name(tmp_path):
-    (tmp_path / "tiny").mkdir()
-    with pytest.raises(InvalidOptionError, match="'tiny'"):
-        local_models(str(tmp_path / "tiny"))
 
 
 def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint):
@@ -358,16 +235,6 @@ def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
     assert text.count("It needs 27 GB &amp; more.") == large > 0
     assert text.count(": fits.") == len(list_models()) - large and text.count(": does not fit.") == large
     assert sum("(not here)" in label for label in labels) == large
-
-
-def test_a_model_is_loaded_in_the_way_in_which_it_fits(monkeypatch):
-    packed = {"four_bit": True}
-    monkeypatch.setattr(loading, "best_way", lambda card: (Fit(True, ""), packed if card.four_bit_gb else {}))
-    asked = []
-    shelf = Shelf(lambda name, progress, **way: asked.append((name, way)))
-    assert "LLaVA-1.5 7B, 4.5 GB in 4-bit" in dict(choices.model_choices(shelf))
-    shelf.get("llava-1.5-7b")
-    assert asked == [("llava-1.5-7b", {"four_bit": True})]
 
 
 def test_the_list_says_what_a_model_takes_and_its_licence():
