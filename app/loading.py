@@ -10,8 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compressor import ModelCard, best_way, get_method, list_methods, list_models, load_model
-from compressor.errors import InvalidOptionError, NoMemoryLeftError, StudioError, UnknownModelError
+from compressor import ModelCard, best_way, card_of, get_method, list_methods, list_models, load_model
+from compressor.errors import (
+    InvalidOptionError,
+    ModelError,
+    NoMemoryLeftError,
+    StudioError,
+    UnknownModelError,
+)
 
 
 @dataclass(frozen=True)
@@ -82,10 +88,7 @@ class Shelf:
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
         self._sources |= local or {}
         self.offers = [_offer(card) for card in list_models()]
-        self.offers += [
-            Offer(name, name, "A checkpoint on this machine.", True, "Its files are here.")
-            for name in local or {}
-        ]
+        self.offers += [_local_offer(name, directory) for name, directory in (local or {}).items()]
         self._models: dict[str, Future[Any]] = {}
         self._told: dict[str, Progress] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
@@ -182,11 +185,21 @@ class Shelf:
 
 def _offer(card: ModelCard) -> Offer:
     found, way = best_way(card)
-    title = f"{card.title}, {card.memory_gb:.0f} GB" if card.memory_gb >= 1 else card.title
-    memory = f"{card.memory_gb:g} GB in 16 bits"
+    title, facts = card.title, [f"{card.memory_gb:.3g} GB in 16 bits"]
     if card.four_bit_gb is not None:
-        memory += f", {card.four_bit_gb:g} GB in 4"
+        facts.append(f"{card.four_bit_gb:.2g} GB in 4")
     if way.get("four_bit"):
-        title = f"{card.title}, {card.four_bit_gb:g} GB in 4-bit"
-    facts = f"Up to {card.image_tokens:,} image tokens; {memory}; licence: {card.licence}."
-    return Offer(card.name, title, card.description, found.fits, found.sentence, facts, card.notice, way)
+        title = f"{card.title}, {card.four_bit_gb:.2g} GB in 4-bit"
+    elif card.memory_gb >= 1:
+        title = f"{card.title}, {card.memory_gb:.0f} GB"
+    text = ", ".join(facts)
+    if card.image_tokens:
+        text = f"Up to {card.image_tokens:,} image tokens; {text}; licence: {card.licence}"
+    return Offer(card.name, title, card.description, found.fits, found.sentence, f"{text}.", card.notice, way)
+
+
+def _local_offer(name: str, directory: Path) -> Offer:
+    try:
+        return _offer(card_of(directory, name))
+    except ModelError as error:
+        return Offer(name, name, "A directory on this machine.", False, str(error))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from compressor.methods.registry import MethodInfo, get_method, list_methods
     from compressor.models.base import VisionLanguageModel
     from compressor.models.catalog import ModelCard, Option, list_models, model_options
+    from compressor.models.directory import card_of
     from compressor.models.loading import load_model
     from compressor.models.machine import Fit, best_way, fit
     from compressor.projection import Projection, token_budget
@@ -35,6 +36,7 @@ _HOMES = {
     "model_options": "compressor.models.catalog",
     "Fit": "compressor.models.machine",
     "best_way": "compressor.models.machine",
+    "card_of": "compressor.models.directory",
     "fit": "compressor.models.machine",
     "VisionLanguageModel": "compressor.models.base",
     "token_budget": "compressor.projection",
@@ -52,6 +54,7 @@ __all__ = [
     "TurnStats",
     "VisionLanguageModel",
     "best_way",
+    "card_of",
     "fit",
     "get_method",
     "list_methods",

@@ -246,7 +246,7 @@ def xcomposer_checkpoint(tmp_path_factory, published_config, published_tensors, 
     directory = tmp_path_factory.mktemp("checkpoint") / "random-xcomposer"
     directory.mkdir()
     config = {**published_config, "model_type": "internlm2", "vocab_size": 340, "max_length": 4096}
-    config["vision"] = {**config["vision"], "image_size": 168}
+    config |= {"torch_dtype": "float32", "vision": {**config["vision"], "image_size": 168}}
     draw = torch.Generator().manual_seed(0)
     tensors = {**published_tensors, **arrays("weights_unused")}
     for name in ("model.tok_embeddings.weight", "output.weight"):

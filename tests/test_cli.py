@@ -98,4 +98,4 @@ def test_models_lists_the_catalog(capsys) -> None:
     assert main(["models"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert all(f"{card.name}: {card.title} {card.description}" in out for card in list_models())
-    assert "Fits: It comes with the project." in out and "llava-1.5-7b-hf, revision unpinned;" in out
+    assert "Fits: Its files are here." in out and "llava-1.5-7b-hf, revision unpinned;" in out

@@ -110,9 +110,10 @@ class ModelCard:
         title: to show.
         description: one or two sentences: what it is and what it is good at.
         family: its `model_type` in config.json.
-        repository: on the Hub; empty for the bundled model.
-        licence: of the weights.
-        image_tokens: n for one image; the largest number there is where it depends on the image.
+        repository: on the Hub; empty where the files are here.
+        licence: of the weights; empty where it is not known.
+        image_tokens: n for one image; the largest number there is where it depends on the image, 0 where that
+            is not known.
         memory_gb: of the weights with 16 bits each, by their shapes, as the next one is.
         four_bit_gb: of the weights in 4-bit; None where they are too small for it to be of use.
         precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.

@@ -10,7 +10,6 @@ import torch
 
 from compressor.errors import (
     ModelError,
-    ModelMismatchError,
     ModelUnavailableError,
     NoMemoryLeftError,
     StudioError,
@@ -19,9 +18,10 @@ from compressor.errors import (
 from compressor.models import hub, machine
 from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS, FAMILIES, ModelCard
+from compressor.models.directory import card_of, family_of
 from compressor.models.hub import Progress
 from compressor.models.machine import DeviceMap
-from compressor.models.weight_files import damaged, stored_bytes
+from compressor.models.weight_files import damaged
 
 MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -111,7 +111,7 @@ def _of_repository(
     repository: str, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
 ) -> Path:
     """The directory of any Hub repository of a supported family; its config tells the family first."""
-    family = _family(hub.fetch(repository, None, ["config.json"]), repository)
+    family = family_of(hub.fetch(repository, None, ["config.json"]), repository)
     _require(family, means, options)
     return hub.fetch(repository, None, FAMILIES[family].files, progress and _first_part(progress))
 
@@ -130,31 +130,6 @@ def _unknown(path: Path) -> ModelError:
     )
 
 
-def _family(directory: Path, name: str) -> str:
-    """The family that a checkpoint's config.json names, made of the parts that the family has here."""
-    try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        family = str(config["model_type"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelUnavailableError(
-            f"The config.json of {name!r} cannot be read; is it a checkpoint?"
-        ) from error
-    if family not in FAMILIES:
-        known = ", ".join(each.title for each in FAMILIES.values())
-        raise ModelUnavailableError(
-            f"{name} is of the {family} family, which is not supported; choose a model of {known}."
-        )
-    for part, expected in FAMILIES[family].parts.items():
-        named = config.get(part)
-        found = named.get("model_type", expected) if isinstance(named, dict) else expected
-        if found != expected:
-            raise ModelMismatchError(
-                f"The {part} of {name} is of the kind {found!r} and only {expected!r} is supported in "
-                f"{FAMILIES[family].title}; choose a checkpoint like those of the list."
-            )
-    return family
-
-
 def _require(family: str, means: dict[str, Any], options: dict[str, Any]) -> None:
     """Refuse what a family does not offer or this machine does not have, before anything large is read."""
     FAMILIES[family].require_options(options)
@@ -166,7 +141,7 @@ def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, 
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    family = _family(directory, name)
+    family = family_of(directory, name)
     _require(family, means, options)
     _require_room(directory, name, means)
     _require_json(directory)
@@ -198,11 +173,7 @@ def _require_room(directory: Path, name: str, means: dict[str, Any]) -> None:
     """On a CPU the system ends a process that takes too much; a GPU raises an error of its own."""
     if means["device"].type != "cpu":
         return
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    stored = 4 if "float32" in (config.get("dtype"), config.get("torch_dtype")) else 2
-    numbers = stored_bytes(directory) / stored
-    share = machine.PACKED_SHARE if means["four_bit"] else 0.0
-    needed = machine.number_bytes(numbers, means["dtype"], share)
+    needed = machine.weight_bytes(card_of(directory, name), means["dtype"], means["four_bit"])
     machine.require_free(needed, repr(name), means["device"])
 
 

@@ -54,9 +54,7 @@ def fit(
     )
     if refusal:
         return Fit(False, refusal)
-    if not card.repository:
-        return Fit(True, "It comes with the project.")
-    if hub.cached(card.repository, card.revision, FAMILIES[card.family].files):
+    if not card.repository or hub.cached(card.repository, card.revision, FAMILIES[card.family].files):
         return Fit(True, "Its files are here.")
     free = disk_free(hub.cache_directory())
     if free < card.memory_gb * 1e9:

@@ -140,3 +140,22 @@ def test_a_model_is_loaded_in_the_way_in_which_it_fits(monkeypatch):
     assert "LLaVA-1.5 7B, 4.5 GB in 4-bit" in dict(choices.model_choices(shelf))
     shelf.get("llava-1.5-7b")
     assert asked == [("llava-1.5-7b", {"four_bit": True})]
+
+
+def test_a_local_checkpoint_is_offered_in_the_way_in_which_it_fits(checkpoint, monkeypatch):
+    packed = {"four_bit": True}
+    monkeypatch.setattr(
+        loading, "best_way", lambda card: (Fit(True, ""), packed if card.name == "mine" else {})
+    )
+    asked = []
+    shelf = Shelf(lambda source, progress, **way: asked.append((source, way)), {"mine": checkpoint})
+    assert any(label.endswith("in 4-bit") for label, name in choices.model_choices(shelf) if name == "mine")
+    shelf.get("mine")
+    assert asked == [(checkpoint, packed)]
+
+
+def test_a_local_directory_that_is_no_checkpoint_says_why(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    shelf = Shelf(local={"mine": tmp_path})
+    assert ("mine (not here)", "mine") in choices.model_choices(shelf)
+    assert "config.json of &#x27;mine&#x27; cannot be read" in choices.models_here(shelf)

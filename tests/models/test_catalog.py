@@ -54,7 +54,7 @@ def test_no_family_downloads_code():
 
 def test_the_bundled_model_fits_everywhere(machine_of):
     machine_of(1)
-    assert fit(CARDS["tiny"], "cpu") == Fit(True, "It comes with the project.")
+    assert fit(CARDS["tiny"], "cpu") == Fit(True, "Its files are here.")
 
 
 def test_what_fits_says_what_its_download_takes(machine_of):
