@@ -116,7 +116,7 @@ def _wire_loading(
     def waiting(key: str, name: str) -> Iterator[str]:
         yield from choices.await_model(store.get(key), shelf, name)
 
-    waits = {"trigger_mode": "multiple", "concurrency_limit": settings.MAX_VISITS}
+    waits = {"trigger_mode": "multiple", "concurrency_limit": settings.WAITING_AT_ONCE}
     opened = _private(demo.load, store.open, None, visit)
     loaded = _private(opened.success, arriving, None, left.notice, **waits)
     on(loaded.success, choices.new_scene)

@@ -17,5 +17,6 @@ MAX_VISITS = 32
 IDLE_S = 1800.0
 ANSWERS_AT_ONCE = 2
 PREVIEWS_AT_ONCE = 4
+WAITING_AT_ONCE = 16  # for models; each holds one of the server's 40 threads
 QUEUE = 32
 YIELDS_PER_S = 12  # how often a streaming answer is sent to the browser
