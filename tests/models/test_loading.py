@@ -39,6 +39,26 @@ def test_a_local_directory_is_loaded(model, checkpoint):
     assert model.revision is None and model.dtype == torch.float32
 
 
+def test_the_files_and_entries_of_the_hubs_repositories(copied, model, image):
+    """Older than this transformers: a processor's config beside the image processor's, a template in JSON."""
+
+    def as_published(config):
+        config["image_token_index"] = config.pop("image_token_id", 4)
+        config["text_config"].pop("rope_parameters", None)
+        for part in (config, config["text_config"], config["vision_config"]):
+            part["torch_dtype"] = part.pop("dtype", "float32")
+        config |= {"ignore_index": -100, "pad_token_id": 3}
+
+    reconfigure(copied, as_published)
+    processor = {"image_token": "<image>", "patch_size": 14, "processor_class": "LlavaProcessor"}
+    (copied / "processor_config.json").write_text(json.dumps(processor))
+    template = {"chat_template": "{{ message['role'].upper() + ': ' }}{{ 'ASSISTANT:' }}"}
+    (copied / "chat_template.json").write_text(json.dumps(template))
+    published = load_model(copied, "cpu")
+    assert torch.equal(published.encode(image).embeddings, model.encode(image).embeddings)
+    assert published.prompt_ids("how many", first=True) == model.prompt_ids("how many", first=True)
+
+
 def test_progress_is_told(checkpoint):
     told = []
     load_model(checkpoint, "cpu", progress=lambda *each: told.append(each))
