@@ -65,8 +65,11 @@ def await_model(visit: Visit, shelf: Shelf, name: str) -> Iterator[str]:
     """Loads a model and says how far that is; the chat with the present one goes on meanwhile.
 
     It ends early where the visitor chooses another one. `choose_model` follows.
+
+    Raises:
+        UnknownModelError: it is not offered.
     """
-    visit.wanted = name
+    visit.wanted = shelf.offer(name).name
     for progress in shelf.loading(name):
         if visit.wanted != name:
             return

@@ -122,12 +122,11 @@ class Shelf:
 
     def _begin(self, name: str) -> Future[Any]:
         """A future model: loaded, or being loaded by a thread that whoever leaves does not take along."""
-        if name not in self._sources:  # what a browser sends is never taken for a path
-            raise UnknownModelError(f"There is no model {name!r}; choose one of {', '.join(self._sources)}.")
+        title = self.offer(name).title
         with self._lock:
             if name not in self._models:
                 self._models[name] = Future()
-                self._told[name] = Progress(0.0, f"Loading {self.offer(name).title}")
+                self._told[name] = Progress(0.0, f"Loading {title}")
                 threading.Thread(target=self._fill, args=(name, self._models[name]), daemon=True).start()
             return self._models[name]
 
@@ -160,8 +159,15 @@ class Shelf:
         return bool(unused)
 
     def offer(self, name: str) -> Offer:
-        """What the page says of the model of this name."""
-        return next(offer for offer in self.offers if offer.name == name)
+        """What the page says of the model of this name.
+
+        Raises:
+            UnknownModelError: it is not offered; what a browser sends is never taken for a path.
+        """
+        for offer in self.offers:
+            if offer.name == name:
+                return offer
+        raise UnknownModelError(f"There is no model {name!r}; choose one of {', '.join(self._sources)}.")
 
     def methods(self, name: str) -> list[tuple[str, str]]:
         """(label, name) of every method for a model; the label says where a method is untrained for it."""

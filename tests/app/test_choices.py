@@ -222,6 +222,7 @@ def test_what_a_browser_sends_is_never_a_path_or_a_repository(visit, checkpoint)
         with pytest.raises(UnknownModelError):
             choose_model(visit, Shelf(lambda name, progress: loads.append(name)), name)
     assert loads == []
+    assert choices.view(visit, Shelf()).model == "tiny"
 
 
 def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
