@@ -89,7 +89,7 @@ def _of_card(
     card: ModelCard, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
 ) -> Path:
     """The directory of a model of the catalog, downloaded only if it fits."""
-    _require(card.family, means, options)
+    FAMILIES[card.family].require_options(options)
     if not card.repository:
         if not (MODELS / card.name / "config.json").is_file():
             raise ModelUnavailableError(
@@ -141,11 +141,11 @@ def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, 
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    family = family_of(directory, name)
-    _require(family, means, options)
-    _require_room(directory, name, means)
+    card = card_of(directory, name)
+    _require(card.family, means, options)
+    _require_room(card, means)
     _require_json(directory)
-    module, _, attribute = FAMILIES[family].home.partition(":")
+    module, _, attribute = FAMILIES[card.family].home.partition(":")
     # transformers takes seconds to import: only when a model is loaded
     model_class = getattr(import_module(f"compressor.models.{module}"), attribute)
     try:
@@ -157,9 +157,9 @@ def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, 
             f"There is not enough memory for {name!r}; put other models away, or use a smaller one."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise _unreadable(directory, family) from error
+        raise _unreadable(directory, card.family) from error
     except (SafetensorError, StrictDataclassError) as error:
-        raise _unreadable(directory, family) from error
+        raise _unreadable(directory, card.family) from error
 
 
 def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
@@ -169,12 +169,12 @@ def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
     )
 
 
-def _require_room(directory: Path, name: str, means: dict[str, Any]) -> None:
+def _require_room(card: ModelCard, means: dict[str, Any]) -> None:
     """On a CPU the system ends a process that takes too much; a GPU raises an error of its own."""
     if means["device"].type != "cpu":
         return
-    needed = machine.weight_bytes(card_of(directory, name), means["dtype"], means["four_bit"])
-    machine.require_free(needed, repr(name), means["device"])
+    needed = machine.weight_bytes(card, means["dtype"], means["four_bit"])
+    machine.require_free(needed, repr(card.name), means["device"])
 
 
 def _require_json(directory: Path) -> None:

@@ -66,23 +66,26 @@ def fit(
     return Fit(True, f"It is downloaded when it is first loaded, about {card.memory_gb:.1f} GB.")
 
 
-def ways_to_load() -> list[dict[str, Any]]:
-    """Options of `load_model` by which a model may fit this machine, the most faithful first."""
-    ways: list[dict[str, Any]] = [{}]
-    if torch.cuda.is_available():  # a CPU would compute with 4-bit weights, but for minutes
-        spread = {"device_map": "auto"} if torch.cuda.device_count() > 1 else {}
-        ways += [spread, {"four_bit": True}, spread | {"four_bit": True}]
-    return [way for index, way in enumerate(ways) if way not in ways[:index]]
-
-
 def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:
     """How this machine holds a model at best: as it is, over several GPUs, or in 4-bit.
 
     Returns:
         whether it fits; and the options of `load_model` for it.
     """
-    found = [(fit(card, **way), way) for way in ways_to_load()]
-    return next(((each, way) for each, way in found if each.fits), found[0])
+    found = fit(card)
+    for way in [] if found.fits else _further_ways():
+        other = fit(card, **way)
+        if other.fits:
+            return other, way
+    return found, {}
+
+
+def _further_ways() -> list[dict[str, Any]]:
+    """Options of `load_model` by which a model takes less of a GPU, the most faithful first."""
+    if not torch.cuda.is_available():  # a CPU would compute with 4-bit weights, but for minutes
+        return []
+    spread, packed = {"device_map": "auto"}, {"four_bit": True}
+    return [spread, packed, spread | packed] if torch.cuda.device_count() > 1 else [packed]
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:

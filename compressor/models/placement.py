@@ -75,7 +75,7 @@ def spread(network: nn.Module, found: Places) -> None:
     if len(set(found.values())) > 1:
         from accelerate import dispatch_model
 
-        dispatch_model(network, found, skip_keys=["past_key_values"])
+        dispatch_model(network, found, skip_keys=["cache"])
 
 
 def require_gpus(found: Places, name: str) -> None:

@@ -3,7 +3,6 @@
 A video is shown as one picture composed of its frames, so it is an image like any other here.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from compressor.errors import ModelUnavailableError
 from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
 from compressor.models.base import Views, VisionLanguageModel
 from compressor.models.catalog import FAMILIES
+from compressor.models.directory import read_config
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
 from compressor.models.machine import DeviceMap
@@ -224,6 +224,6 @@ def load(source: Path, *, name: str, **options: Any) -> XComposer:
     Raises:
         ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
     """
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = read_config(source)
     tokenizer = InternLM2Tokenizer(source / "tokenizer.model")
     return from_checkpoint(config, CheckpointFiles(source), name=name, tokenizer=tokenizer, **options)
