@@ -217,8 +217,9 @@ def _setting(visit: Visit) -> str:
     told = [chat.method.label, f"{chat.rate:.0%}", f"{chat.image_tokens} of {len(chat.tokens)} image tokens"]
     if visit.reinserts_separators:
         told.append("separators put back")
-    for name, option in model_options().items():
-        value = chat.model.options.get(name, option.default)
+    options = model_options()
+    for name, value in chat.model.options.items():
+        option = options[name]
         if value != option.default:
             told.append(option.title.lower() if value is True else f"{option.title.lower()}: {value}")
     return " · ".join(told)

@@ -160,19 +160,21 @@ def _shown(visit: Visit) -> dict[str, bool | int]:
     """The options of the model by which it can be shown this picture in another way."""
     if visit.chat is None:
         return {}
-    square = visit.image.width == visit.image.height  # of which there is nothing to cut off
-    return {name: value for name, value in visit.chat.model.options.items() if name != "crop" or not square}
+    square, options = visit.image.width == visit.image.height, model_options()
+    return {
+        name: value
+        for name, value in visit.chat.model.options.items()
+        if options[name].of_squares or not square
+    }
 
 
 def rate_line(visit: Visit) -> str:
     """The line under the slider: the rate and "n → m", with m for every rate, for the page to follow."""
     if visit.chat is None:
         return ""
-    m, n = visit.chat.image_tokens, len(visit.chat.tokens)
-    most = visit.chat.method.most(visit.chat.tokens)
-    budgets = ",".join(
-        str(min(token_budget(n, percent / 100), most if percent else n)) for percent in range(100)
-    )
+    m, tokens = visit.chat.image_tokens, visit.chat.tokens
+    n, size = len(tokens), visit.chat.method.size
+    budgets = ",".join(str(size(tokens, token_budget(n, percent / 100))) for percent in range(100))
     return (
         f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '
         f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'

@@ -84,6 +84,10 @@ class Method(ABC):
         """The largest m of a P that is not the identity: n, unless the method reads fewer tokens."""
         return len(tokens)
 
+    def size(self, tokens: ImageTokens, budget: int) -> int:
+        """m of the P for a budget, where the method follows one; P need not be made for it."""
+        return budget if budget == len(tokens) else min(budget, self.most(tokens))
+
     @abstractmethod
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), for a budget m below n."""
@@ -101,7 +105,7 @@ class VisionMethod(Method):
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """(m, N), or as many columns as `layout` has tokens."""
-        budgets = self.view_budgets(tokens.views, min(budget, self.most(tokens)))
+        budgets = self.view_budgets(tokens.views, self.size(tokens, budget))
         blocks = [self._block(view, m) for view, m in zip(tokens.views, budgets, strict=True)]
         if not tokens.tiles:
             return blocks[0]

@@ -60,7 +60,7 @@ class Spatial(Method):
         grids = tokens.layout.grids
         cells = [grid.rows * grid.columns for grid in grids]
         total, seen, used = self.most(tokens), 0, 0
-        budget = min(budget, total)
+        budget = self.size(tokens, budget)
         weights = torch.zeros(budget, len(tokens), dtype=torch.float64)
         for grid, count in zip(grids, cells, strict=True):
             seen += count

@@ -18,6 +18,7 @@ class Option:
         description: what the value does, to show.
         default: where nothing is chosen; its type is that of every value.
         least, most: smallest and largest value, of numbers.
+        of_squares: whether it changes what is seen of a square picture, too.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Option:
     default: bool | int
     least: int = 0
     most: int = 0
+    of_squares: bool = True
 
     def allows(self, value: object) -> bool:
         """Whether a value can be chosen."""
@@ -83,6 +85,7 @@ FAMILIES = {
                 "Middle square only",
                 "the rest of the image is cut off, as the Hub's processor does, instead of padding the image",
                 False,
+                of_squares=False,
             )
         },
     ),

@@ -107,4 +107,5 @@ def test_m_is_the_budget_or_the_most_that_a_method_can_leave(name, family, reque
         name, n if method.stage == "embedding" else len(tokens.view_order)
     )
     for budget in {1, n // 2, *range(max(1, most - 2), n)}:
-        assert method.projection(tokens, budget).m == min(budget, most)
+        assert method.projection(tokens, budget).m == min(budget, most) == method.size(tokens, budget)
+    assert method.projection(tokens, n).m == n == method.size(tokens, n)
