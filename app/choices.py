@@ -76,13 +76,14 @@ def await_model(visit: Visit, shelf: Shelf, name: str) -> Iterator[str]:
         yield progress_notice(*progress)
 
 
-def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
+def choose_model(visit: Visit, shelf: Shelf, name: str) -> bool:
     """Starts a chat about the same picture with a model that `await_model` has loaded.
 
-    Nothing happens where another one has been chosen since, or this one is in use.
+    With the model in use the chat goes on. Returns False, and does nothing, where another one has been chosen
+    since, or the choice has been dealt with: a browser reports each twice.
     """
     if visit.wanted != name:
-        return
+        return False
     try:
         if visit.image is None:
             shelf.get(name)
@@ -92,6 +93,7 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> None:
     finally:
         if visit.wanted == name:
             visit.wanted = None
+    return True
 
 
 def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:
@@ -135,14 +137,14 @@ def _chooses(method: str) -> bool:
     )
 
 
-def view(visit: Visit, shelf: Shelf, error: str = "") -> ChoicesView:
-    """The left column as it stands, with `error` in place of the usual notice if there is one."""
+def view(visit: Visit, shelf: Shelf) -> ChoicesView:
+    """The left column as it stands; what went wrong last takes the place of the usual notice."""
     method = next(info for info in list_methods() if info.name == visit.method)
     model = shelf.offer(visit.wanted or visit.model)
     is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
     return ChoicesView(
         picture=visit.image,
-        notice=notice("error", error) or notice("info", model.notice if is_photograph else ""),
+        notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
         model=model.name,
         about_model=model.description,
         methods=method_choices() if visit.chat is None else shelf.methods(visit.model),

@@ -59,24 +59,28 @@ def _wire_choices(
     """What is chatted about: each change redraws the projection, all but method and rate clear the chat."""
     everything = [*left.outputs(), *middle.outputs(), *right.outputs()]
 
-    def attempt(change: Callable[..., None], key: str, values: tuple) -> tuple[Visit, str, list]:
-        """Makes a change; returns the visit, what went wrong in it, and its projection as it is drawn now."""
-        state, error = store.get(key), ""
+    def attempt(change: Callable[..., bool | None], key: str, values: tuple) -> tuple[Visit, list]:
+        """Makes a change; returns the visit, which knows what went wrong, and its projection as drawn now.
+
+        Where a change returns False there was nothing to do, and what went wrong before is still told.
+        """
+        state = store.get(key)
         split = len(values) - len(right.inputs())
         arguments, drawing = values[:split], values[split:]
         try:
-            change(state, shelf, *arguments)
-        except StudioError as problem:
-            error = str(problem)
-        return state, error, right.values(inspector.view(state, *drawing))
+            if change(state, shelf, *arguments) is not False:
+                state.problem = ""
+        except StudioError as error:
+            state.problem = str(error)
+        return state, right.values(inspector.view(state, *drawing))
 
     def changed(change: Callable[..., None], key: str, *values: Any) -> list:
-        state, error, drawn = attempt(change, key, values)
-        return [*left.values(choices.view(state, shelf, error)), *middle.values(chat.view(state)), *drawn]
+        state, drawn = attempt(change, key, values)
+        return [*left.values(choices.view(state, shelf)), *middle.values(chat.view(state)), *drawn]
 
     def rated(key: str, *values: Any) -> list:
-        state, error, drawn = attempt(choices.retune, key, values)
-        return [choices.view(state, shelf, error).notice, *drawn]
+        state, drawn = attempt(choices.retune, key, values)
+        return [choices.view(state, shelf).notice, *drawn]
 
     def on(register: Callable, change: Callable[..., None], *inputs: Any) -> None:
         inputs = [visit, *inputs, *right.inputs()]

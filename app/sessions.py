@@ -28,9 +28,9 @@ class Visit:
 
     `scene` is set when the picture was generated, so that true answers are known. `settings_of_turns` says
     for each turn of the chat under which method, rate and m it was answered. `wanted` is a model that was
-    chosen and is still to be loaded. `separators` is the option of `get_method`,
-    `shown` are those of `VisionLanguageModel.variant`, of all families. `busy` is held while the
-    chat changes.
+    chosen and is still to be loaded; `problem` is what went wrong in the last change. `separators` is the
+    option of `get_method`, `shown` are those of `VisionLanguageModel.variant`, of all families. `busy` is
+    held while the chat changes.
     """
 
     image: Image.Image | None = None
@@ -38,6 +38,7 @@ class Visit:
     chat: ChatSession | None = None
     model: str = settings.FIRST_MODEL
     wanted: str | None = None
+    problem: str = ""
     method: str = settings.FIRST_METHOD
     rate: float = settings.FIRST_RATE / 100
     separators: str = "compress"

@@ -142,7 +142,8 @@ def test_all_models_are_listed_and_one_that_does_not_fit_explains_itself(visit, 
     with pytest.raises(ModelUnavailableError, match="14 GB"):
         choose_model(visit, Shelf(load), "llava-1.5-7b")
     assert snapshot(visit) == before
-    assert "14 GB" in choices.view(visit, Shelf(load), "It needs 14 GB.").notice
+    visit.problem = "It needs 14 GB."
+    assert "14 GB" in choices.view(visit, Shelf(load)).notice
 
 
 def test_another_model_starts_a_new_chat_about_the_same_picture(visit, shelf):

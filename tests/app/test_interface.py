@@ -19,7 +19,7 @@ from app.loading import Shelf
 from app.picture import picture
 from app.sessions import VisitStore
 from app.theme import STYLE_SHEET, studio_theme
-from compressor.errors import StudioError
+from compressor.errors import ModelUnavailableError, StudioError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -194,6 +194,26 @@ def test_a_model_says_how_far_its_loading_is_and_the_chat_goes_on(model, store):
     list(notices)
     following(demo, choosing).fn(key, "llava-1.5-7b", *DRAWING)
     assert store.get(key).model == "llava-1.5-7b" and store.get(key).chat.turns == []
+
+
+def test_a_choice_that_failed_stays_told_when_the_browser_reports_it_again(model, store):
+    def load(name, progress):
+        if name != "tiny":
+            raise ModelUnavailableError("It needs 14 GB.")
+        return model
+
+    demo = build(Shelf(load), store)
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    choosing = handler(demo, "model", "input")
+    begun = [choosing.fn(key, "llava-1.5-7b") for _ in range(2)]
+    for stream in begun:
+        list(stream)
+    chosen = following(demo, choosing)
+    told = [chosen.fn(key, "llava-1.5-7b", *DRAWING) for _ in range(2)]
+    assert all(any("It needs 14 GB." in str(value) for value in values) for values in told)
+    again = handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    assert not any("It needs 14 GB." in str(value) for value in again)
 
 
 def test_pictures_are_never_skipped(demo):
