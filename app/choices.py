@@ -15,8 +15,8 @@ from app.loading import Shelf
 from app.sessions import Visit
 from app.uploads import clean_image, take_upload
 from compressor import ChatSession, list_methods, model_options, token_budget
-from compressor.data import scenes
 from compressor.errors import StudioError
+from compressor.world import scenes
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from PIL import Image
 
 from app import settings
 from compressor import ChatSession
-from compressor.data.scenes import Scene
 from compressor.errors import VisitError
 from compressor.geometry import PART_SEPARATOR, ROW_SEPARATOR
+from compressor.world.scenes import Scene
 
 
 @dataclass

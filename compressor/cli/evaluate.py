@@ -20,7 +20,7 @@ from compressor.errors import InvalidOptionError
 
 if TYPE_CHECKING:
     from compressor.data.benchmarks import Benchmark
-    from compressor.data.dialogues import Dialogue
+    from compressor.dialogues import Dialogue
     from compressor.evaluation.accuracy import Accuracy
     from compressor.evaluation.answering import Setting
     from compressor.evaluation.judge import Judge

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from compressor.data.world import BACKGROUND_COLORS, DISC_COLORS, IMAGE_SIZE, Layout
+from compressor.world.layout import BACKGROUND_COLORS, DISC_COLORS, IMAGE_SIZE, Layout
 
 SPRITES = Path(__file__).resolve().parents[2] / "assets" / "scenes" / "sprites"
 
