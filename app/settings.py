@@ -1,8 +1,8 @@
 """What is fixed about the page: its pictures, its first choices, and how much one process takes on."""
 
-from pathlib import Path
+from compressor.assets import ASSETS
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+EXAMPLES = ASSETS / "examples"
 PHOTOGRAPHS = {word: EXAMPLES / f"{word.lower()}.jpg" for word in ("Cat", "Coffee", "Rocket")}
 
 FIRST_MODEL = "tiny"

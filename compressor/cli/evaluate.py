@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.assets import ASSETS
 from compressor.cli.arguments import (
     add_model,
     command_line,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     Asked = tuple[Sequence[Dialogue], Sequence[Setting]]
 
 REFERENCES = ("grid", "topk", "oracle")
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
