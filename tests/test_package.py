@@ -51,8 +51,14 @@ def wheel(tmp_path_factory):
 
 
 def pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
-    subprocess.run(command, check=True, timeout=240)
+    output(sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments, folder=ROOT)
+
+
+def output(*command: str | Path, folder: Path) -> str:
+    """What a command prints that is run in a folder; the error of one that fails is shown."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_wheel_says_what_it_needs_and_holds_the_assets(wheel):
@@ -68,18 +74,10 @@ def test_the_wheel_says_what_it_needs_and_holds_the_assets(wheel):
     assert set(metadata.get_all("Provides-Extra")) == EXTRAS.keys()
     needed = [text for text in metadata.get_all("Requires-Dist") if "extra ==" not in text]
     assert sorted(map(name_and_range, needed)) == sorted(map(name_and_range, PROJECT["dependencies"]))
-    tracked = subprocess.run(
-        ["git", "ls-files", "assets", "app", "compressor"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    tracked = output("git", "ls-files", "assets", "app", "compressor", folder=ROOT).split()
     assert tracked
-    at_top = {
-        name for name in tracked if name.count("/") == 1 and name.startswith("assets/")
-    }  # documentation
-    expected = {re.sub("^assets/", "compressor/_assets/", name) for name in set(tracked) - at_top}
+    documentation = {name for name in tracked if re.fullmatch("assets/[^/]+", name)}
+    expected = {re.sub("^assets/", "compressor/_assets/", name) for name in set(tracked) - documentation}
     assert expected <= members
 
 
@@ -93,13 +91,11 @@ def name_and_range(requirement: str) -> tuple[str, frozenset[str]]:
 def installed(request, tmp_path_factory):
     """An environment with the project installed, that sees this one's packages but not the checkout."""
     folder = tmp_path_factory.mktemp(f"installed-{request.param}")
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True, timeout=120
-    )
+    output(sys.executable, "-m", "venv", "--without-pip", "venv", folder=folder)
     python = folder / "venv" / "bin" / "python"
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    own = subprocess.run([python, "-c", query], capture_output=True, text=True, check=True).stdout.strip()
-    Path(own, "test_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    own_packages = output(python, "-c", query, folder=folder).strip()
+    Path(own_packages, "test_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
     what = str(request.getfixturevalue("wheel")) if request.param == "wheel" else f"git+file://{ROOT}"
     pip("--python", str(python), "install", "--no-deps", "--no-build-isolation", what)
     return folder
@@ -110,24 +106,15 @@ def test_the_installed_command_answers_from_another_folder(installed):
     outside.mkdir()
     where = "import app, compressor; print(app.__file__, compressor.__file__)"
     python = installed / "venv" / "bin" / "python"
-    places = subprocess.run(
-        [python, "-c", where], cwd=outside, capture_output=True, text=True, check=True
-    ).stdout
+    places = output(python, "-c", where, folder=outside)
     assert all(str(installed) in place for place in places.split()), places
-    asked = [installed / "venv" / "bin" / "metacompress", "ask", "scene:1000000004"]
-    done = subprocess.run(
-        [*asked, "--question", "what color is the cat?"],
-        cwd=outside,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:2] == ["> what color is the cat?", "brown"]
+    command = [installed / "venv" / "bin" / "metacompress", "ask", "scene:1000000004"]
+    printed = output(*command, "--question", "what color is the cat?", folder=outside)
+    assert printed.splitlines()[:2] == ["> what color is the cat?", "brown"]
 
 
 def test_the_installed_page_can_be_built_from_another_folder(installed):
     code = "from app.launch import create_page; page, pool = create_page(); assert page.blocks"
     python = installed / "venv" / "bin" / "python"
-    subprocess.run([python, "-c", code], cwd=installed, check=True, timeout=240)
+    output(python, "-c", code, folder=installed)
     assert (installed / "venv" / "bin" / "metacompress-studio").is_file()
