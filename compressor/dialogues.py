@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
 
@@ -26,11 +27,29 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class PictureFile:
+    """What loads the image of a dialogue from a file, whose content alone decides what is seen.
+
+    Args:
+        read: gives the image in a file.
+        file: that holds the picture or video.
+    """
+
+    read: Callable[[Path], Image.Image]
+    file: Path
+
+    def __call__(self) -> Image.Image:
+        """The image, read anew."""
+        return self.read(self.file)
+
+
+@dataclass(frozen=True)
 class Dialogue:
     """An image and the turns that are asked about it, in order.
 
     Args:
-        load: gives the image; called whenever it is asked for, so that a benchmark holds no pixels.
+        load: gives the image; called whenever it is asked for, so that a benchmark holds no
+            pixels. A `PictureFile` where it is read from a file.
         turns: in the order in which they are asked.
         objects: the ground truth of a generated scene; empty for photographs.
         id: the same in every run, and different for every dialogue of a benchmark.

@@ -19,6 +19,7 @@ ALLOWED = {
     "projection": {"geometry", "errors"},
     "methods": {"tokens", "projection", "geometry", "errors", "assets"},
     "models": {"tokens", "geometry", "projection", "errors", "assets"},
+    "fingerprint": {"models", "dialogues", "errors"},
     "decoding": {"models.base"},
     "turns": {"decoding", "errors"},
     "prompt_pruning": {"methods", "decoding", "projection", "tokens"},

@@ -16,7 +16,6 @@ picture. The benchmark's paper counts 577 conversations, so that row is left out
 There is no training split. The conversations come in the drawn order of ``grouping``, by ID.
 """
 
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from compressor.data.files import find_file, load_picture
 from compressor.data.grouping import drawn_order
 from compressor.data.records import Key, Records, json_list
 from compressor.data.workbook import first_sheet
-from compressor.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, PictureFile, Turn
 from compressor.errors import DataError
 
 FILES = ("ConvBench.xlsx", "ConvBench.json", "convbench.json")
@@ -65,7 +64,7 @@ def _dialogue(records: Records, key: Key, name: str, folder: Path, turns: int) -
         )
         for level, ordinal in islice(LEVELS.items(), turns)
     ]
-    return Dialogue(partial(load_picture, picture), tuple(asked), id=name)
+    return Dialogue(PictureFile(load_picture, picture), tuple(asked), id=name)
 
 
 def _text(records: Records, key: Key, name: str) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from compressor.data.files import find_file, load_picture
 from compressor.data.grouping import grouped_dialogues
 from compressor.data.records import Records, json_object
-from compressor.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, PictureFile, Turn
 
 FILES = {
     "train": ("train_balanced_questions.json",),
@@ -40,7 +40,7 @@ def dialogues(split: str, count: int | None, folder: Path, seed: int, turns: int
     return grouped_dialogues(
         {key: records.field(key, "imageId") for key in records.entries},
         partial(_turn, records),
-        lambda image: partial(load_picture, find_file(folder, (f"{image}.jpg",), IMAGES)),
+        lambda image: PictureFile(load_picture, find_file(folder, (f"{image}.jpg",), IMAGES)),
         count=count,
         seed=seed,
         turns=turns,

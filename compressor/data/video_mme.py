@@ -19,14 +19,13 @@ cannot be met to the point. The kind of a turn is the task type. There is no tra
 
 import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from compressor.data.files import find_file
 from compressor.data.grouping import grouped_dialogues
 from compressor.data.records import Key, Records, json_list
 from compressor.data.video import FRAMES, frame_grid
-from compressor.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, PictureFile, Turn
 from compressor.errors import DataError
 
 FILES = ("test-00000-of-00001.parquet", "videomme.json", "video_mme.json")
@@ -49,7 +48,7 @@ def dialogues(split: str, count: int | None, folder: Path, seed: int, turns: int
     grouped = grouped_dialogues(
         {name: records.field(key, "videoID") for name, key in key_of.items()},
         lambda name: _turn(records, key_of[name]),
-        lambda video: partial(frame_grid, find_file(folder, [video + end for end in SUFFIXES], VIDEOS)),
+        lambda video: PictureFile(frame_grid, find_file(folder, [video + end for end in SUFFIXES], VIDEOS)),
         count=count,
         seed=seed,
         turns=turns,

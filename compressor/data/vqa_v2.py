@@ -13,14 +13,13 @@ Read as downloaded from visualqa.org and COCO, with train2014 for train and val2
 The kind of a turn is the answer type (yes/no, number, other).
 """
 
-from functools import partial
 from pathlib import Path
 
 from compressor.data.files import find_file, load_picture
 from compressor.data.gqa import INSTRUCTION
 from compressor.data.grouping import grouped_dialogues
 from compressor.data.records import Key, Records, json_list
-from compressor.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, PictureFile, Turn
 from compressor.errors import DataError
 
 SUBSETS = {"train": "train2014", "validation": "val2014"}
@@ -50,7 +49,7 @@ def dialogues(split: str, count: int | None, folder: Path, seed: int, turns: int
     return grouped_dialogues(
         {number: str(questions.field(key, "image_id", int)) for number, key in question_of.items()},
         turn_of,
-        lambda image: partial(load_picture, _picture(folder, subset, image)),
+        lambda image: PictureFile(load_picture, _picture(folder, subset, image)),
         count=count,
         seed=seed,
         turns=turns,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -97,7 +98,8 @@ class VisionLanguageModel(ABC):
     or the directory's), `hf` (the transformers model), `decoder`, `width` (d), `context_length` in tokens,
     `image_token_id` (stands for the whole image in a list of ids), `eos_id` (ends an answer in a transcript),
     `image_size` (edge in pixels of what the vision encoder reads at once), `projector` (features ->
-    embeddings), `revision` (commit of the checkpoint, None where it is not known).
+    embeddings), `revision` (commit of the checkpoint, None where it is not known),
+    `directory` (of the checkpoint, None for a model that was made in memory).
 
     For those who count what it costs: `text_config` and `vision_config`, of the Llama and of the CLIP inside;
     `image_rank`, of the low-rank part that every projection of a layer adds where a prompt shows an image.
@@ -118,6 +120,7 @@ class VisionLanguageModel(ABC):
     vision_config: Any
     image_rank: int = 0
     revision: str | None = None
+    directory: Path | None = None
 
     @property
     def options(self) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def load_model(
         raise _unknown(Path(name))
     report(DOWNLOAD, f"Reading the weights of {title}")
     model = _load(directory, card.name if card else Path(title).name, means, options)
-    model.revision = _revision(directory)
+    model.directory, model.revision = directory, _revision(directory)
     report(1.0, f"{title} is ready")
     return model
 

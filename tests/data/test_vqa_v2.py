@@ -110,7 +110,7 @@ def test_missing_files_are_named(folder):
 
 def test_a_picture_that_goes_or_breaks_later_is_named(folder):
     dialogue = read(folder)[0]
-    path = dialogue.load.args[0]
+    path = dialogue.load.file
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ImageError, match=path.name):
         _ = dialogue.image
