@@ -27,8 +27,8 @@ DIGEST = "sha256:"  # begins a value that is equal or not, and says nothing to a
 def of_model(model: VisionLanguageModel) -> Fields:
     """What a model computes with: its name, its files, its dtype and the options of its family.
 
-    The files of a model that was loaded are told by their content, all numbers of one made in memory stand for
-    them.
+    The files of a model that was loaded are told by their content; for one made in memory, all its numbers
+    stand for them.
     """
     # imports transformers, which takes seconds; who has a model has it already
     from compressor.models.four_bit import is_four_bit
@@ -134,7 +134,7 @@ def refusal(folder: Path, stored: Any, present: Fields) -> str:
     differing = [
         _difference(name, before[name], now.get(name)) for name in before if before[name] != now.get(name)
     ]
-    return f"{folder} holds a run with {' and '.join(differing)}; give another folder or the same options."
+    return f"{folder} holds a run with {', and '.join(differing)}; give another folder or the same options."
 
 
 def _flat(fields: Any) -> Fields:

@@ -90,8 +90,18 @@ def test_what_cannot_be_run_is_said_in_one_sentence(arguments, said, capsys) -> 
 def test_a_folder_is_not_continued_with_another_run(tmp_path, capsys) -> None:
     arguments = ["evaluate", "--methods", "sample", "--out", str(tmp_path)]
     assert main([*arguments, "--dialogues", "2"]) == 0
-    assert main([*arguments, "--dialogues", "3"]) == 2
-    assert "another dialogues: repeat its settings" in capsys.readouterr().err.splitlines()[-1]
+    changes = {
+        ("--dialogues", "3"): "number of dialogues 2, not 3",
+        ("--dtype", "float16"): "dtype float32, not float16",
+        ("--crop",): "crop False, not True",
+        ("--data", "scenes-a"): "data scenes, not scenes-a",
+    }
+    for change, said in changes.items():
+        assert main([*arguments, "--dialogues", "2", *change]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"holds a run with {said}" in error
+        assert error.endswith("; give another folder or the same options.")
+    assert main([*arguments, "--dialogues", "2", "--dtype", "float32"]) == 0  # what it was without saying so
 
 
 def test_models_lists_the_catalog(capsys) -> None:

@@ -141,7 +141,7 @@ def test_the_bytes_of_a_picture_or_video_tell_it_without_decoding(tmp_path) -> N
         ({"crop": True}, "a run with crop False, not True; give"),
         ({"model files": "sha256:2"}, "a run with other model files; give"),
         ({"settings": {"peak": 0.5, "rates": [0.9]}}, "a run with peak 0.001, not 0.5; give"),
-        ({"dtype": "x", "model files": "sha256:2"}, "with other model files and dtype float32, not x; give"),
+        ({"dtype": "x", "model files": "sha256:2"}, "with other model files, and dtype float32, not x; give"),
         ({"pool": "max"}, "of an older version, which did not write down pool; give another folder."),
     ],
 )

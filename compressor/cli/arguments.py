@@ -89,10 +89,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="tiny", help="catalog name, a checkpoint's directory, or a Hub repository"
     )
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help="of the weights")
+    add_dtype(parser, "of the weights")
     parser.add_argument("--four-bit", action="store_true", help="4-bit weights; needs bitsandbytes")
     parser.add_argument("--device-map", help="spread over several GPUs, such as auto or balanced")
     add_options(parser)
+
+
+def add_dtype(parser: argparse.ArgumentParser, text: str) -> None:
+    """Adds the option that says what a model computes in, with its help."""
+    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), help=text)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,6 @@ from compressor.cli.arguments import (
     made_method,
     names,
     open_model,
-    options_of,
     rates,
     write_json,
 )
@@ -75,12 +74,31 @@ def run(args: argparse.Namespace) -> None:
         raise InvalidOptionError("A standard error needs at least 2 dialogues, and a batch at least 1.")
     model = open_model(args, state.device if state.num_processes > 1 else None)
     asked = _asked(args, model, dialogues)
-    about = {"model": model.name, "data": args.data, "split": args.split, "dialogues": len(dialogues)}
-    about |= {"seed": args.seed, "turns": args.turns, **options_of(args)}
-    folder = RunFolder(args.out, about) if args.out else None
+    folder = RunFolder(args.out, _about(args, benchmark, model, dialogues)) if args.out else None
     answers = _answers(args, benchmark, model, asked, folder)
     if state.is_main_process:
         _report(args, _results(benchmark, asked, answers, judge, folder))
+
+
+def _about(
+    args: argparse.Namespace,
+    benchmark: "Benchmark",
+    model: "VisionLanguageModel",
+    dialogues: Sequence["Dialogue"],
+) -> dict[str, Any]:
+    """What all answers depend on; what those of one setting depend on is in its key."""
+    from compressor import fingerprint
+
+    return {
+        **fingerprint.of_model(model),
+        "data": args.data,
+        "split": args.split,
+        "seed": args.seed,
+        "turns": args.turns,
+        "number of dialogues": len(dialogues),
+        "dialogues": fingerprint.of_dialogues(dialogues),
+        "longest answer in tokens": benchmark.max_new_tokens,
+    }
 
 
 def _judge(args: argparse.Namespace, benchmark: "Benchmark") -> "Judge | None":
@@ -126,7 +144,7 @@ def _label(folder: Path) -> str:
 
 def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
     from compressor.evaluation import references
-    from compressor.evaluation.answering import Setting
+    from compressor.evaluation.answering import Setting, weights_digest
 
     if name not in REFERENCES:
         raise InvalidOptionError(f"There is no reference {name!r}; choose among {', '.join(REFERENCES)}.")
@@ -134,7 +152,7 @@ def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
         raise InvalidOptionError("The oracle knows where objects are in generated scenes only: leave it out.")
     if name == "topk":
         topk = references.TopK.load(ASSETS / "compressors" / f"{args.model}-topk" / "topk.pt")
-        return Setting("reference: topk", rate, topk.project)
+        return Setting("reference: topk", rate, topk.project, weights=weights_digest(topk))
     project = references.grid_sample if name == "grid" else references.oracle
     return Setting(f"reference: {name}", rate, project)
 

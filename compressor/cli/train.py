@@ -8,14 +8,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.cli.arguments import add_options, command_line, options_of, rates
+from compressor.cli.arguments import add_dtype, add_options, command_line, options_of, rates
 from compressor.errors import InvalidOptionError, TrainingError
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from compressor.dialogues import Dialogue
     from compressor.models.base import VisionLanguageModel
+    from compressor.training.frozen import FrozenSamples
     from compressor.training.settings import Settings
     from compressor.training.trainer import Best, Trainer
 
@@ -42,6 +44,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     train = commands.add_parser("train", help="train MetaCompress for a frozen model")
     train.add_argument("--model", default="tiny")
+    add_dtype(
+        train, "of the frozen model; bfloat16 on a GPU that computes in it and float32 elsewhere if not given"
+    )
     add_options(train)
     train.add_argument("--data", default="scenes", help="a benchmark, of which the training split is read")
     train.add_argument("--folder", type=Path, help="of the benchmark's files")
@@ -87,13 +92,12 @@ def run(args: argparse.Namespace) -> None:
     from compressor import load_model
     from compressor.training import trainer
 
-    _require_matplotlib()
     settings = settings_of(args)
     out = args.out or Path("runs/train") / f"{Path(args.model).name}-{args.data}"
     if (out / "model.safetensors").exists() or (out / "topk.pt").exists():
         raise TrainingError(f"{str(out)!r} holds finished weights: remove them, or give another --out.")
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    dtype = torch.float32 if accelerator.device.type == "cpu" else torch.bfloat16
+    dtype = _dtype(args, accelerator.device)
     model = load_model(args.model, accelerator.device, dtype, allow_hub=True, **options_of(args))
     training, validation = _dialogues(args)
     samples, checks = (
@@ -103,17 +107,19 @@ def run(args: argparse.Namespace) -> None:
     generator = _generator(model, args, settings, samples[0].image.shape[0])
     if accelerator.is_main_process:
         print(_expected_memory(model, settings, args, samples), file=sys.stderr)
+    about = _about(args, samples, checks)
+    parts = (model, generator, samples, checks, settings)
     if args.timing:
         with tempfile.TemporaryDirectory() as folder:
-            _time(trainer.Trainer(model, generator, samples, checks, settings, Path(folder), accelerator))
+            _time(trainer.Trainer(*parts, Path(folder), accelerator, about))
         return
-    run = trainer.Trainer(model, generator, samples, checks, settings, out, accelerator)
+    run = trainer.Trainer(*parts, out, accelerator, about)
     bar = _bar(accelerator, "steps", settings.steps, run.step)
     best = run.fit(bar)
     bar.close()
     if accelerator.is_main_process:
-        about = {"dialogues": len(training), "processes": accelerator.num_processes}
-        _finish(out, model, generator, best, settings, args, about)
+        counts = {"dialogues": len(training), "processes": accelerator.num_processes}
+        _finish(out, model, generator, best, settings, args, counts)
     accelerator.wait_for_everyone()
 
 
@@ -126,13 +132,30 @@ def _time(run: "Trainer") -> None:
         print(f"{share:6.1%} {part}")
 
 
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise TrainingError(
-            "Training draws its curves with matplotlib: pip install -r requirements-research.txt."
-        ) from error
+def _dtype(args: argparse.Namespace, device: "torch.device") -> "torch.dtype":
+    """What was asked for; else that of the device, but not float16, in which small gradients become zero."""
+    import torch
+
+    from compressor.models import machine
+
+    if args.dtype:
+        return getattr(torch, args.dtype)
+    native = machine.default_dtype(device)
+    return torch.float32 if native == torch.float16 else native
+
+
+def _about(args: argparse.Namespace, samples: "FrozenSamples", checks: "FrozenSamples") -> dict[str, Any]:
+    """What a run depends on beside its settings."""
+    return {
+        **samples.fields,
+        "number of validation dialogues": checks.fields["number of dialogues"],
+        "validation dialogues": checks.fields["dialogues"],
+        "data": args.data,
+        "generator": args.generator,
+        "pool": args.pool,
+        "positions": args.positions,
+        "width": args.width,
+    }
 
 
 def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialogue"]]:
@@ -157,7 +180,7 @@ def _prepare(
     args: argparse.Namespace,
     accelerator: Any,
     name: str,
-) -> Any:
+) -> "FrozenSamples":
     from compressor.training import frozen
 
     share = (accelerator.process_index, accelerator.num_processes)
@@ -217,30 +240,42 @@ def _finish(
     best: "Best",
     settings: "Settings",
     args: argparse.Namespace,
-    about: dict[str, int],
+    counts: dict[str, int],
 ) -> None:
     import torch
 
-    from compressor.training import log, trainer
+    from compressor.training import trainer
 
     provenance = {
         "command": command_line(args),
         "revision": model.revision,
         "data": args.data,
-        **about,
+        **counts,
         "responses": args.responses,
         "rates": sorted(set(settings.rates)),
         "commit": _commit(),
         "metrics": {"step": best.step, "validation L_pred, nats": best.losses},
         "settings": asdict(settings),
     }
-    log.draw_curves(log.read(out / log.LOG), out / "curves.png")
     if args.generator == "topk":
         torch.save(generator.state_dict(), out / "topk.pt")
     else:
         generator.save(out, provenance)
     (out / trainer.CHECKPOINT).unlink()
+    _draw_curves(out)
     print(f"L_pred {best.loss:.4f} nats in validation at step {best.step}: {out}", file=sys.stderr)
+
+
+def _draw_curves(out: Path) -> None:
+    from compressor.training import log
+
+    try:
+        log.draw_curves(log.read(out / log.LOG), out / "curves.png")
+    except ImportError:
+        print(
+            "No curves are drawn, for matplotlib is missing: pip install -r requirements-research.txt.",
+            file=sys.stderr,
+        )
 
 
 def _commit() -> str | None:

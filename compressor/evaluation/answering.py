@@ -1,6 +1,5 @@
 """Answers to many dialogues side by side, each turn after the model's own earlier answers."""
 
-import hashlib
 import zlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Self
 
 from torch import nn
 
+from compressor import fingerprint
 from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.reductions import Projections, reductions
@@ -51,7 +51,7 @@ class Setting:
     def of(cls, method: Method, rate: float, name: str | None = None) -> Self:
         """A method at a rate; `name` is the method's own unless given."""
         project = random_per_image if isinstance(method, Random) else method
-        return cls(name or method.name, rate, project, method.needs, _digest(method))
+        return cls(name or method.name, rate, project, method.needs, weights_digest(method))
 
     def reducer(self, dialogues: Sequence[Dialogue]) -> Method | Projections:
         """What `reductions` asks for, about the images of these dialogues."""
@@ -66,14 +66,12 @@ class Setting:
         return " ".join(filter(None, (self.method, repr(float(self.rate)), self.weights)))
 
 
-def _digest(method: Method) -> str:
-    """Of a method's parameters, if it has any."""
+def weights_digest(method: Method | nn.Module) -> str:
+    """Of a learned method's parameters and of how it computes with them."""
     if not isinstance(method, nn.Module):
         return ""
-    digest = hashlib.sha256()
-    for name, value in sorted(method.state_dict().items()):
-        digest.update(name.encode() + value.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    parameters = fingerprint.of_tensors(method.state_dict())
+    return fingerprint.short_name({"parameters": parameters, "config": getattr(method, "config", None)})
 
 
 def random_per_image(tokens: ImageTokens, budget: int, dialogue: Dialogue) -> Projection:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from compressor import fingerprint
 from compressor.errors import ResultsError
 from compressor.evaluation.answering import Answers
 
@@ -54,12 +55,12 @@ class RunFolder:
 
     Args:
         path: of the folder; made where there is none.
-        run: what the answers depend on; a folder is never continued with anything else.
+        run: what all answers depend on, fields as of `fingerprint`; a folder is never continued with others.
     Raises:
         ResultsError: the folder holds another run, or cannot be written.
     """
 
-    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+    def __init__(self, path: Path, run: fingerprint.Fields) -> None:
         self.path = path
         about = path / "run.json"
         try:
@@ -71,12 +72,8 @@ class RunFolder:
             found = json.loads(about.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ResultsError(f"{path} cannot hold a run: {error}; choose another folder.") from error
-        if found != run:
-            names = [name for name in run if not isinstance(found, dict) or found.get(name) != run[name]]
-            raise ResultsError(
-                f"{path} holds a run with another {' and '.join(names) or 'content'}: "
-                "repeat its settings to continue it, or choose another folder."
-            )
+        if refusal := fingerprint.refusal(path, found, run):
+            raise ResultsError(refusal)
 
     def read(self) -> dict[tuple[str, str], Answers]:
         """All answers so far, of all processes, by setting and dialogue."""

@@ -200,9 +200,10 @@ class MetaCompress(nn.Module, Method):
                 made[index] = Projection(rows, self.layout(tokens[index]), self.stage, trusted=True)
         return [made[index] for index in range(len(settings))]
 
-    def save(self, directory: str | Path, provenance: dict[str, Any]) -> None:
-        """Write model.safetensors and config.json; `provenance` says how the weights were trained."""
-        config = {
+    @property
+    def config(self) -> dict[str, Any]:
+        """The arguments that make a generator like this one, but for its parameters."""
+        return {
             "d": self.d,
             "d_c": self.d_c,
             "pool": self.pool,
@@ -211,7 +212,11 @@ class MetaCompress(nn.Module, Method):
             "sigma_w": self.sigma_w,
             "model_name": self.model_name,
         }
-        weights_file.write(Path(directory), self.state_dict(), {**config, "provenance": provenance})
+
+    def save(self, directory: str | Path, provenance: dict[str, Any]) -> None:
+        """Write model.safetensors and config.json; `provenance` says how the weights were trained."""
+        config = {**self.config, "provenance": provenance}
+        weights_file.write(Path(directory), self.state_dict(), config)
 
     @classmethod
     def load(cls, directory: str | Path, *, model_name: str | None = None, d: int | None = None) -> Self:

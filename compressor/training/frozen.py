@@ -5,8 +5,6 @@ response tokens are read from memory-mapped files. The teacher's last hidden sta
 the frozen head turns them into the same logits, and they take d numbers a token instead of one per word.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from compressor import fingerprint
 from compressor.dialogues import Dialogue
 from compressor.models.base import VisionLanguageModel
 from compressor.replies import greedy_replies
@@ -44,10 +43,17 @@ class Sample:
 
 
 class FrozenSamples(Sequence[Sample]):
-    """The samples of a folder that `prepare` has filled."""
+    """The samples of a folder that `prepare` has filled.
 
-    def __init__(self, folder: Path, count: int, device: torch.device) -> None:
-        self.folder, self.count, self.device = folder, count, device
+    Args:
+        folder: of the files.
+        fields: what they depend on, see `depends_on`.
+        count: of the samples.
+        device: where they go.
+    """
+
+    def __init__(self, folder: Path, fields: fingerprint.Fields, count: int, device: torch.device) -> None:
+        self.folder, self.fields, self.count, self.device = folder, fields, count, device
         self._files: dict[int, Any] = {}
 
     def __len__(self) -> int:
@@ -81,33 +87,34 @@ def prepare(
     Args:
         model: the frozen model.
         dialogues: with true answers where `responses` is "data".
-        cache: folder of caches; this one's name is a digest of model, dialogues and responses.
+        cache: folder of caches; this one's name is a digest of what it depends on.
         responses: the data's answers, or the model's own greedy ones on the whole image.
         process, processes: this process makes every `processes`-th file; wait for all before reading.
         progress: is given the number of dialogues that a file adds.
     Raises:
-        ImageError: a picture cannot be read.
+        ImageError, DataError: a picture cannot be read.
     """
-    folder = cache / digest(model, dialogues, responses)
+    fields = depends_on(model, dialogues, responses)
+    folder = cache / f"{model.name}-{len(dialogues)}-{fingerprint.short_name(fields)}"
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(process, -(-len(dialogues) // SHARD), processes):
         chosen = dialogues[shard * SHARD : (shard + 1) * SHARD]
         if not _path(folder, shard).exists():
             _write(_path(folder, shard), _samples(model, chosen, responses))
         progress(len(chosen))
-    return FrozenSamples(folder, len(dialogues), model.device)
+    return FrozenSamples(folder, fields, len(dialogues), model.device)
 
 
-def digest(model: VisionLanguageModel, dialogues: Sequence[Dialogue], responses: Responses) -> str:
-    """A name for what `prepare` computes: it changes with any weight, dtype, option, question or answer."""
-    seen = hashlib.sha256(f"{responses} {model.dtype} {model.options}".encode())
-    for name, parameter in model.hf.state_dict().items():
-        seen.update(f"{name} {tuple(parameter.shape)}".encode())
-        seen.update(parameter.flatten()[:64].float().cpu().numpy().tobytes())
-    for dialogue in dialogues:
-        turns = [[turn.question, turn.answer] for turn in dialogue.turns]
-        seen.update(json.dumps([dialogue.id, turns]).encode())
-    return f"{model.name}-{len(dialogues)}-{seen.hexdigest()[:16]}"
+def depends_on(
+    model: VisionLanguageModel, dialogues: Sequence[Dialogue], responses: Responses
+) -> fingerprint.Fields:
+    """What the files of `prepare` depend on; arguments and errors as there."""
+    return {
+        **fingerprint.of_model(model),
+        "number of dialogues": len(dialogues),
+        "dialogues": fingerprint.of_dialogues(dialogues),
+        "responses": responses,
+    }
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from compressor import fingerprint
 from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import token_budget
@@ -111,9 +112,11 @@ class Trainer:
         settings: how to train.
         folder: for checkpoint and log.
         accelerator: of this process.
+        about: what the run depends on beside its settings: fields as of `fingerprint`, of the model, of the
+            dialogues and of the generator.
     Raises:
         InvalidOptionError: the batch cannot be shared evenly by the processes.
-        TrainingError: the folder holds a run with other settings or samples.
+        TrainingError: the folder holds a run that depends on something else.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Trainer:
         settings: Settings,
         folder: Path,
         accelerator: "Accelerator",
+        about: fingerprint.Fields,
     ) -> None:
         if settings.batch % accelerator.num_processes:
             raise InvalidOptionError(
@@ -134,12 +138,13 @@ class Trainer:
         self.model, self.generator, self.settings = model, generator, settings
         self.samples, self.validation = samples, validation
         self.folder, self.accelerator = folder, accelerator
+        self.about = {**about, "settings": asdict(settings)}
         self.parameters = list(generator.parameters())
         kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
         self.optimizer = kinds[settings.optimizer](self.parameters, lr=settings.peak, weight_decay=0.0)
         self.step, self.best = 0, Best(0, float("inf"), {}, {})
         self._resume()
-        self.log = TrainingLog(folder, self._about(), self.step, accelerator.is_main_process)
+        self.log = TrainingLog(folder, self.about, self.step, accelerator.is_main_process)
 
     def fit(self, progress: Any = None) -> Best:
         """Makes the steps that are left, and gives the generator its best state.
@@ -238,22 +243,13 @@ class Trainer:
             }
             self.best = Best(self.step, loss, found, weights)
 
-    def _about(self) -> dict[str, Any]:
-        """What a run must share with the one it continues."""
-        return {
-            "model": self.model.name,
-            "training_dialogues": len(self.samples),
-            "validation_dialogues": len(self.validation),
-            "settings": asdict(self.settings),
-        }
-
     def _save(self) -> None:
         """The whole state of the run, all at once."""
         if not self.accelerator.is_main_process:
             return
         part = self.folder / f"{CHECKPOINT}.part"
         state = {
-            "about": self._about(),
+            "about": self.about,
             "step": self.step,
             "generator": self.generator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -269,11 +265,8 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True, map_location=self.model.device)
-        if state["about"] != self._about():
-            raise TrainingError(
-                f"{self.folder.name!r} holds a run with other settings or other dialogues: "
-                "give this one another folder, or remove that one."
-            )
+        if refusal := fingerprint.refusal(self.folder, state["about"], self.about):
+            raise TrainingError(refusal)
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best = state["step"], Best(**state["best"])

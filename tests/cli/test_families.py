@@ -1,8 +1,11 @@
 """A checkpoint of any family is trained for, evaluated and profiled by its directory alone."""
 
 import json
+import shutil
 
 import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from compressor.cli import main
 from compressor.methods.metacompress import MetaCompress
@@ -56,9 +59,34 @@ def test_options_of_a_family_reach_every_command(xcomposer_checkpoint, tmp_path,
     assert "no option 'crop'" in capsys.readouterr().err
 
 
+def test_answers_to_other_weights_or_pictures_are_another_run(checkpoint, tmp_path, capsys):
+    model, folder = shutil.copytree(checkpoint, tmp_path / "model"), tmp_path / "gqa"
+    asked = {"question": "is it red ?", "answer": "yes", "types": {"structural": "verify"}}
+    folder.mkdir()
+    (folder / "testdev_balanced_questions.json").write_text(
+        json.dumps({str(number): {**asked, "imageId": f"n{number}"} for number in range(2)})
+    )
+    for number in range(2):
+        Image.new("RGB", (40, 30), (200, number, 0)).save(folder / f"n{number}.jpg")
+    arguments = ["evaluate", "--model", str(model), "--data", "gqa", "--folder", str(folder)]
+    arguments += ["--methods", "none", "--turns", "1", "--out", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    picture = (folder / "n1.jpg").read_bytes()
+    Image.new("RGB", (40, 30), (0, 0, 200)).save(folder / "n1.jpg")
+    assert main(arguments) == 2
+    assert "holds a run with other dialogues; give another folder" in capsys.readouterr().err
+    (folder / "n1.jpg").write_bytes(picture)
+    assert main(arguments) == 0
+    weights = load_file(model / "model.safetensors")
+    next(iter(weights.values())).view(-1)[-1] += 1
+    save_file(weights, model / "model.safetensors", {"format": "pt"})
+    assert main(arguments) == 2
+    assert "holds a run with other model files; give another folder" in capsys.readouterr().err
+
+
 def test_answers_to_other_tiles_are_another_run(xcomposer_checkpoint, tmp_path, capsys):
     arguments = ["evaluate", "--model", str(xcomposer_checkpoint), "--methods", "none", "--dialogues", "2"]
     arguments += ["--out", str(tmp_path)]
     assert main([*arguments, "--hd-num", "3"]) == 0
     assert main([*arguments, "--hd-num", "4"]) == 2
-    assert "another hd_num" in capsys.readouterr().err
+    assert "with hd_num 3, not 4; give" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import compressor
 from compressor import load_model
 from compressor.cli import main
+from compressor.errors import UnknownModelError
 from compressor.methods.metacompress import MetaCompress
+from compressor.models import machine
+from compressor.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = ["--dialogues", "16", "--validation", "4", "--turns", "3", "--width", "8", "--batch", "4"]
@@ -57,6 +62,7 @@ def test_it_writes_weights_that_say_where_they_come_from(tmp_path, cache, capsys
     ]  # fmt: skip
     found = lines(out)
     assert found[0]["settings"]["steps"] == 6
+    assert (found[0]["dtype"], found[0]["pool"]) == ("float32", "max")
     assert [line["step"] for line in found[1:]] == [1, 2, 3, 4, 5, 6, 6]
     assert main(given) == 2
     assert "finished weights" in capsys.readouterr().err
@@ -93,6 +99,91 @@ def test_two_processes_make_the_steps_of_one(tmp_path, cache) -> None:
         assert two == pytest.approx(one, rel=1e-5, abs=1e-5)
     one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory, cache):
+    """The arguments of a run of the command that was killed after its first checkpoint."""
+    given = ["train", "--out", str(tmp_path_factory.mktemp("cut")), "--steps", "4", "--save-every", "2"]
+    given += ["--rates", "0.95", *FEW, *cache]
+    advance = Trainer.advance
+
+    def cut_off(run):
+        if run.step == 2:
+            raise KeyboardInterrupt
+        return advance(run)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "advance", cut_off)
+        main(given)
+    return given
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--pool", "average"], "pool max, not average;"),
+        (["--positions", "none"], "positions sinusoidal, not none;"),
+        (["--width", "4"], "width 8, not 4;"),
+        (["--generator", "topk"], "generator metacompress, not topk"),
+        (["--dtype", "bfloat16"], "dtype float32, not bfloat16;"),
+        (["--crop"], "crop False, not True;"),
+        (["--responses", "model"], "responses data, not model;"),
+        (["--turns", "2"], "other dialogues, and other validation dialogues;"),
+        (["--validation", "5"], "number of validation dialogues 4, not 5"),
+        (["--data", "scenes-a"], "data scenes, not scenes-a"),
+        (["--peak", "0.5"], "peak 0.001, not 0.5;"),
+    ],
+)
+def test_a_run_goes_on_with_nothing_else(cut, change, said, capsys) -> None:
+    assert main([*cut, *change]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"{cut[2]} holds a run with " in error
+    assert said in error
+    assert "give another folder or the same options." in error
+
+
+def test_a_run_goes_on_with_the_same(cut, tmp_path) -> None:
+    out = shutil.copytree(cut[2], tmp_path / "copy")
+    assert (out / "checkpoint.pt").exists()
+    assert main([*cut, "--dtype", "float32", "--out", str(out)]) == 0
+    assert [line["step"] for line in lines(out)[1:]] == [1, 2, 3, 4, 4]
+
+
+def test_training_needs_no_matplotlib_but_for_its_curves(tmp_path, cache, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    out = tmp_path / "run"
+    assert main(["train", "--out", str(out), "--steps", "1", "--dtype", "bfloat16", *FEW, *cache]) == 0
+    assert lines(out)[0]["dtype"] == "bfloat16"
+    assert sorted(file.name for file in out.iterdir()) == ["config.json", "log.jsonl", "model.safetensors"]
+    assert "No curves are drawn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("native", "given", "expected"),
+    [
+        (torch.bfloat16, None, torch.bfloat16),
+        (torch.float16, None, torch.float32),
+        (torch.float32, None, torch.float32),
+        (torch.float32, "bfloat16", torch.bfloat16),
+        (torch.bfloat16, "float32", torch.float32),
+        (torch.float16, "float16", torch.float16),
+    ],
+)
+def test_the_dtype_is_what_was_asked_or_what_the_device_trains_well_in(
+    native, given, expected, tmp_path, cache, monkeypatch
+) -> None:
+    monkeypatch.setattr(machine, "default_dtype", lambda device: native)
+    seen = []
+
+    def load(name, device, dtype, **options):
+        seen.append(dtype)
+        raise UnknownModelError("far enough")
+
+    monkeypatch.setattr(compressor, "load_model", load)
+    asked = ["--dtype", given] if given else []
+    assert main(["train", "--out", str(tmp_path), *FEW, *asked, *cache]) == 2
+    assert seen == [expected]
 
 
 @pytest.mark.parametrize(

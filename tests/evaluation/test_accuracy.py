@@ -141,5 +141,5 @@ def test_what_cannot_be_evaluated_is_said_in_a_sentence(tiny, dialogues, tmp_pat
     with pytest.raises(InvalidRateError):
         Setting.of(get_method("sample"), 1.0)
     RunFolder(tmp_path, RUN)
-    with pytest.raises(ResultsError, match="another dialogues"):
+    with pytest.raises(ResultsError, match="with dialogues 6, not 7;"):
         RunFolder(tmp_path, {**RUN, "dialogues": 7})

@@ -57,6 +57,9 @@ def test_a_key_tells_rates_and_weights_apart(tiny) -> None:
     one, two = (MetaCompress.create(tiny, d_c=8, seed=seed) for seed in (0, 1))
     keys = {Setting.of(method, rate).key for method in (one, two) for rate in (0.9, 0.95)}
     assert len(keys) == 4
+    others = [{"pool": "average"}, {"positions": "none", "sigma_w": one.sigma_w}]  # with the same parameters
+    keys |= {Setting.of(MetaCompress.create(tiny, d_c=8, seed=0, **other), 0.9).key for other in others}
+    assert len(keys) == 6
     assert Setting.of(MetaCompress.create(tiny, d_c=8, seed=0), 0.9).key == Setting.of(one, 0.9).key
     with torch.no_grad():
         one.scale[0] += 1

@@ -50,8 +50,17 @@ def test_answers_of_all_processes_are_read(tmp_path) -> None:
 @pytest.mark.parametrize("change", [{"model": "other"}, {"turns": 2}, {"seed": 1}])
 def test_another_run_is_refused_by_what_differs(tmp_path, change) -> None:
     RunFolder(tmp_path, RUN)
-    with pytest.raises(ResultsError, match=f"another {next(iter(change))}:"):
+    ((name, value),) = change.items()
+    with pytest.raises(ResultsError, match=f"holds a run with {name} {RUN[name]}, not {value}; give another"):
         RunFolder(tmp_path, {**RUN, **change})
+
+
+def test_a_folder_of_an_older_version_is_refused(tmp_path) -> None:
+    RunFolder(tmp_path, RUN)
+    with pytest.raises(
+        ResultsError, match="older version, which did not write down dtype, model files; give"
+    ):
+        RunFolder(tmp_path, {**RUN, "dtype": "float32", "model files": "sha256:1"})
 
 
 def test_folders_that_hold_something_else_are_refused(tmp_path) -> None:

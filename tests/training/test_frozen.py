@@ -1,5 +1,7 @@
 """What is kept of the frozen model is what it computes, and it is computed once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -37,6 +39,19 @@ def test_it_is_computed_once_and_anew_for_other_questions_or_options(tiny, dialo
     assert len(list(tmp_path.iterdir())) == 2
     frozen.prepare(tiny.variant(crop=True), dialogues[:3], tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_other_numbers_or_pictures_have_another_name(small_llava, dialogues) -> None:
+    before = frozen.depends_on(small_llava, dialogues[:2], "data")
+    number = small_llava.decoder.layers[0].mlp.up_proj.weight.view(-1)[64]  # behind the first 64
+    was = number.clone()
+    number += 1
+    assert frozen.depends_on(small_llava, dialogues[:2], "data") != before
+    number.copy_(was)
+    assert frozen.depends_on(small_llava, dialogues[:2], "data") == before
+    assert frozen.depends_on(small_llava, dialogues[:2], "model") != before
+    redrawn = [dialogues[0], replace(dialogues[1], load=dialogues[2].load)]
+    assert frozen.depends_on(small_llava, redrawn, "data") != before
 
 
 def test_processes_share_the_files(tiny, dialogues, samples, tmp_path) -> None:

@@ -9,7 +9,7 @@ from compressor.training.trainer import PARTS, Trainer
 def test_every_part_of_a_step_is_timed(tiny, samples, accelerator, tmp_path) -> None:
     settings = Settings(batch=4, micro_batch=4, rates=(0.9,))
     generator = MetaCompress.create(tiny, d_c=8)
-    run = Trainer(tiny, generator, samples, [samples[0]], settings, tmp_path, accelerator)
+    run = Trainer(tiny, generator, samples, [samples[0]], settings, tmp_path, accelerator, {})
     found = step_times(run, steps=3)
     assert run.step == 7
     assert found.steps_per_second > 0

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.evaluation.references import TopK
 from compressor.methods.metacompress import MetaCompress
-from compressor.training import trainer
+from compressor.training import frozen, trainer
 from compressor.training.settings import Settings
+from compressor.world import scenes
 
 SETTINGS = Settings(
     steps=6,
@@ -29,10 +31,11 @@ SETTINGS = Settings(
 
 @pytest.fixture
 def make(tiny, samples, accelerator, tmp_path):
-    def made(settings=SETTINGS, folder="run", validation=4):
+    def made(settings=SETTINGS, folder="run", learned=samples, checks=None, **about):
         generator = MetaCompress.create(tiny, d_c=8, pool="average")
-        checks = [samples[i] for i in range(validation)]
-        return trainer.Trainer(tiny, generator, samples, checks, settings, tmp_path / folder, accelerator)
+        checks = checks or [samples[i] for i in range(4)]
+        place = tmp_path / folder
+        return trainer.Trainer(tiny, generator, learned, checks, settings, place, accelerator, about)
 
     return made
 
@@ -120,6 +123,60 @@ def test_how_a_batch_is_split_changes_no_step(make, change: dict) -> None:
         assert torch.allclose(one, other, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def uneven(tiny, tmp_path_factory):
+    """Four samples whose responses differ in length, beyond what a wrong weight could hide in."""
+    asked = [scenes.dialogue(i, turns=turns) for i, turns in enumerate((1, 6, 1, 3))]
+    samples = frozen.prepare(tiny, asked, tmp_path_factory.mktemp("frozen"))
+    lengths = [len(sample.teacher) for sample in samples]
+    assert max(lengths) >= 4 * min(lengths)
+    return samples
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_every_response_token_weighs_the_same_however_a_batch_is_split(make, uneven, micro_batch) -> None:
+    runs = [
+        make(replace(SETTINGS, micro_batch=size, clip_by="none"), folder=str(size), learned=uneven)
+        for size in (4, micro_batch)
+    ]
+    (whole, split) = ([run._update(), *(p.grad for p in run.parameters)] for run in runs)
+    assert split[0] == pytest.approx(whole[0], rel=1e-5)
+    for one, other in zip(split[1:], whole[1:], strict=True):
+        assert (one - other).norm() < 1e-4 * other.norm()
+    with torch.no_grad():
+        parts = [
+            float(
+                trainer.losses(runs[0].model, make(folder="new").generator, [s], whole[0]["rate"])[
+                    "prediction"
+                ]
+            )
+            for s in uneven
+        ]
+    counts = [len(sample.teacher) for sample in uneven]
+    assert whole[0]["prediction"] == pytest.approx(np.average(parts, weights=counts), rel=1e-4)
+    assert whole[0]["prediction"] != pytest.approx(np.mean(parts), rel=1e-2)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3])
+def test_every_response_token_of_validation_weighs_the_same(make, uneven, micro_batch) -> None:
+    losses = []
+    for size in (4, micro_batch):
+        run = make(replace(SETTINGS, micro_batch=size), folder=str(size), learned=uneven, checks=uneven)
+        run._validate()
+        losses.append(run.best.losses)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+def test_the_first_update_is_made_at_the_first_rate_of_the_warm_up(make) -> None:
+    run = make(replace(SETTINGS, optimizer="sgd", clip_by="none", warmup=4, peak=0.1))
+    for step in range(1, 4):
+        before = [p.detach().clone() for p in run.parameters]
+        run.advance()
+        for old, new in zip(before, run.parameters, strict=True):
+            assert torch.allclose(new, old - 0.1 * step / 4 * new.grad, atol=1e-7)
+            assert not torch.equal(new, old)
+
+
 @pytest.mark.parametrize("clip_by", ["norm", "value", "none"])
 def test_the_gradient_is_clipped_as_asked(make, clip_by: str) -> None:
     run = make(replace(SETTINGS, clip_by=clip_by, clip=1e-3))
@@ -156,10 +213,22 @@ def test_every_epoch_reads_every_dialogue_once(total: int, batch: int, seed: int
         assert Counter(rows[epoch * total : (epoch + 1) * total]) == Counter(range(total))
 
 
-def test_other_settings_do_not_continue_a_run(make) -> None:
-    make().fit()
-    with pytest.raises(TrainingError, match="other settings"):
-        make(replace(SETTINGS, peak=1.0))
+def test_other_settings_or_fields_do_not_continue_a_run(make) -> None:
+    make(pool="max", dtype="float32").fit()
+    assert make(pool="max", dtype="float32").step == SETTINGS.steps
+    with pytest.raises(TrainingError, match=r"holds a run with peak 0\.001, not 1\.0; give another folder"):
+        make(replace(SETTINGS, peak=1.0), pool="max", dtype="float32")
+    with pytest.raises(TrainingError, match="with pool max, not average, and dtype float32, not float16;"):
+        make(pool="average", dtype="float16")
+
+
+def test_a_checkpoint_of_an_older_version_is_refused(make, tmp_path) -> None:
+    make(folder="run").fit()
+    path = tmp_path / "run" / trainer.CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "about": {"model": "tiny", "settings": state["about"]["settings"]}}, path)
+    with pytest.raises(TrainingError, match="older version, which did not write down pool; give another"):
+        make(folder="run", pool="max")
 
 
 def test_numbers_that_are_not_finite_end_the_run(make) -> None:
@@ -175,7 +244,7 @@ def test_a_batch_must_be_shared_evenly(tiny, samples, tmp_path) -> None:
         num_processes, process_index, is_main_process = 3, 0, True
 
     with pytest.raises(InvalidOptionError, match="3 processes"):
-        trainer.Trainer(tiny, MetaCompress.create(tiny), samples, samples, SETTINGS, tmp_path, Three())
+        trainer.Trainer(tiny, MetaCompress.create(tiny), samples, samples, SETTINGS, tmp_path, Three(), {})
 
 
 def test_top_k_gets_gradients_through_its_choice(tiny, samples) -> None:
