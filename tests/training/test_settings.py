@@ -34,5 +34,13 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero() -> None:
     assert all(a > b for a, b in zip(rates[BUNDLED.warmup :], rates[BUNDLED.warmup + 1 :], strict=False))
 
 
+@pytest.mark.parametrize("warmup", [1, 4, 20])
+def test_the_warm_up_begins_above_zero_and_rises_evenly_to_the_peak(warmup) -> None:
+    settings = Settings(steps=100, peak=0.5, warmup=warmup)
+    rates = [settings.learning_rate(step) for step in range(warmup)]
+    assert rates == pytest.approx([0.5 * (step + 1) / warmup for step in range(warmup)])
+    assert rates[0] > 0
+
+
 def test_the_papers_recipe_is_the_papers() -> None:
     assert (PAPER.entropy, PAPER.collapse, PAPER.clip, PAPER.rates) == (1.0, 1.0, 1e-2, (0.9,))
