@@ -35,6 +35,7 @@ def lines(folder: Path) -> list[dict]:
 
 
 def start(arguments: list[str], *launcher: str) -> subprocess.Popen:
+    """The command in a process of its own, which can be killed, or in those of a launcher."""
     command = [sys.executable, "-m", *(launcher or ("compressor",)), "train", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
@@ -68,9 +69,19 @@ def test_it_writes_weights_that_say_where_they_come_from(tmp_path, cache, capsys
     assert "finished weights" in capsys.readouterr().err
 
 
+@pytest.fixture
+def one_thread():
+    """Sums as in a process of `start`: with another number of threads they differ in the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, cache) -> None:
     common = ["--steps", "24", "--save-every", "4", "--rates", "0.95", *FEW, *cache]
-    assert start([*common, "--out", str(tmp_path / "whole")]).wait() == 0
+    assert main(["train", *common, "--out", str(tmp_path / "whole")]) == 0
     cut = tmp_path / "cut"
     process = start([*common, "--out", str(cut)])
     while not (cut / "checkpoint.pt").exists():
@@ -79,17 +90,18 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, cache)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (cut / "model.safetensors").exists()
-    assert start([*common, "--out", str(cut)]).wait() == 0
+    assert main(["train", *common, "--out", str(cut)]) == 0
     one, other = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", cut))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert lines(tmp_path / "whole") == lines(cut)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_make_the_steps_of_one(tmp_path, cache) -> None:
     common = ["--steps", "3", "--peak", "1e-2", "--warmup", "0", *FEW, *cache]
     launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "compressor"]
-    assert start([*common, "--out", str(tmp_path / "one")]).wait() == 0
+    assert main(["train", *common, "--out", str(tmp_path / "one")]) == 0
     process = start([*common, "--out", str(tmp_path / "two")], *launcher)
     _, said = process.communicate()
     assert process.returncode == 0, said
@@ -105,7 +117,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path, cache) -> None:
 def cut(tmp_path_factory, cache):
     """The arguments of a run of the command that was killed after its first checkpoint."""
     given = ["train", "--out", str(tmp_path_factory.mktemp("cut")), "--steps", "4", "--save-every", "2"]
-    given += ["--rates", "0.95", *FEW, *cache]
+    given += ["--rates", "0.95", *FEW, "--dialogues", "4", "--validation", "2", *cache]
     advance = Trainer.advance
 
     def cut_off(run):
@@ -130,7 +142,7 @@ def cut(tmp_path_factory, cache):
         (["--crop"], "crop False, not True;"),
         (["--responses", "model"], "responses data, not model;"),
         (["--turns", "2"], "other dialogues, and other validation dialogues;"),
-        (["--validation", "5"], "number of validation dialogues 4, not 5"),
+        (["--validation", "3"], "number of validation dialogues 2, not 3"),
         (["--data", "scenes-a"], "data scenes, not scenes-a"),
         (["--peak", "0.5"], "peak 0.001, not 0.5;"),
     ],

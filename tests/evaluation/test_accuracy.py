@@ -89,7 +89,7 @@ def test_the_bootstrap_interval_has_the_width_of_a_normal_one() -> None:
 
 
 def test_the_bundled_model_answers_scenes_and_not_gray_pictures(tiny) -> None:
-    asked = [scenes.dialogue(scenes.HELD_OUT + 600_000 + i) for i in range(60)]
+    asked = [scenes.dialogue(scenes.HELD_OUT + 600_000 + i) for i in range(24)]
     setting = Setting.of(get_method("none"), 0.0)
     (seen,) = evaluate(tiny, asked, [setting], EXACT)
     (unseen,) = evaluate(tiny, gray_dialogues(asked), [setting], EXACT)
