@@ -4,6 +4,7 @@ A shell block that is not run says why in its fence: ```bash needs=gpu (or data,
 minutes, hours).
 """
 
+import ast
 import shlex
 from pathlib import Path
 
@@ -89,3 +90,19 @@ def test_every_page_is_linked_and_every_link_leads_somewhere():
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def table_of_behaviours():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Where things happen")[1]
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")][2:]
+    return [pytest.param(*(cell.strip() for cell in row[1:]), id=row[0].strip()) for row in rows]
+
+
+@pytest.mark.parametrize(("file", "function"), table_of_behaviours())
+def test_a_behaviour_is_where_the_architecture_page_says(file, function):
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    assert function in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def test_the_architecture_page_names_ten_behaviours():
+    assert len(table_of_behaviours()) >= 10
