@@ -5,9 +5,13 @@ minutes, hours).
 """
 
 import ast
+import logging
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
+import griffe
 import pytest
 from markdown_it import MarkdownIt
 
@@ -106,3 +110,28 @@ def test_a_behaviour_is_where_the_architecture_page_says(file, function):
 
 def test_the_architecture_page_names_ten_behaviours():
     assert len(table_of_behaviours()) >= 10
+
+
+def test_docstrings_match_their_signatures(caplog):
+    """Every argument that a docstring names is one of the function, and every section can be read."""
+    with caplog.at_level(logging.WARNING, "griffe"):
+        for package in ("compressor", "app"):
+            parse_docstrings(griffe.load(package, search_paths=[ROOT], docstring_parser="google"))
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def parse_docstrings(item):
+    """Parses all docstrings below a module or class; what does not match is logged as a warning."""
+    for member in item.members.values():
+        if not member.is_alias:
+            if member.docstring:
+                _ = member.docstring.parsed
+            parse_docstrings(member)
+
+
+def test_the_api_reference_is_built_without_a_warning(tmp_path):
+    command = [sys.executable, "-W", "error", ROOT / "docs" / "build_api.py", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "compressor.html").read_text(encoding="utf-8")
+    assert "ChatSession" in page and "Answer a question" in page
