@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pdoc
 import pdoc.render
+from pdoc.extract import walk_specs
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -23,13 +24,20 @@ def main(folder: Path) -> None:
     for name in compressor.__all__:  # imported when first used; pdoc looks only at what is there
         setattr(compressor, name, getattr(compressor, name))
     pdoc.render.configure(docformat="google", footer_text=f"MetaCompress Studio {compressor.__version__}")
-    modules = [
-        module.name
-        for package in (compressor, app)
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
-        if not module.name.endswith("__main__")
-    ]
-    pdoc.pdoc("compressor", "app", *modules, output_directory=folder)  # a package with __all__ hides modules
+    pdoc.pdoc(*module_names(), output_directory=folder)
+
+
+def module_names() -> list[str]:
+    """Names from which pdoc reaches every module once; it does not look into a package that has `__all__`."""
+    names: list[str] = []
+    reached: set[str] = set()
+    for package in (compressor, app):
+        modules = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+        for name in (package.__name__, *(module.name for module in modules)):
+            if name not in reached and not name.endswith("__main__"):
+                names.append(name)
+                reached.update(walk_specs([name]))
+    return names
 
 
 if __name__ == "__main__":
