@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from compressor.data.images import decode_image
 from compressor.errors import ImageError
+from compressor.images.decoder import decode_image
 
 MAX_BYTES = 10_000_000
 LINGER_S = 5.0

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from compressor.data.images import decode_image
 from compressor.errors import DataError, ImageError
+from compressor.images.decoder import decode_image
 
 
 def find_file(folder: Path, names: Sequence[str], subfolders: Sequence[str]) -> Path:

@@ -9,8 +9,8 @@ import logging
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from compressor.data.metadata import orientation, pixels_of
 from compressor.errors import ImageError
+from compressor.images.metadata import orientation, pixels_of
 
 MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 def decode_image(data: bytes, *, upright: bool) -> Image.Image:
     """Decodes a picture of any common kind to 8-bit RGB on white, without metadata.
 
-    Of an animation the first frame is taken; transparency is laid on white. Grey of more than 8 bits is scaled
-    from the bits in use: those that a TIFF file says, or else the least of ``DEPTHS`` that its largest value
-    fits in. Floating-point grey is stretched from its least to its largest value.
+    Of an animation the first frame is taken; transparency is laid on white. Grey of more than 8 bits is
+    scaled from the bits in use: those that a TIFF file says, or else the least of ``DEPTHS`` that its largest
+    value fits in. Floating-point grey is stretched from its least to its largest value.
 
     Args:
         data: the bytes of the file.

@@ -1,8 +1,8 @@
 """The part of a picture file that holds its pixels, and which way up they are.
 
 Decoders refuse a sound picture for what stands beside its pixels: a text that is too long, a date of an odd
-type. So it is taken out of the bytes before a decoder sees them, after the rules of each format. Of the formats
-that are not named here, the decoder looks at nothing but pixels.
+type. So it is taken out of the bytes before a decoder sees them, by the rules of each format. Of the formats
+that are not named here, the decoder reads nothing but pixels.
 """
 
 import re
@@ -22,8 +22,11 @@ _JPEG_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # say what the ch
 
 # TIFF 6.0 and its technical notes: the tags that a decoder needs for the pixels, and the orientation.
 _TIFF_PIXELS = {
-    *(256, 257, 258, 259, 262, 266, 273, ORIENTATION, 277, 278, 279, 284, 292, 293, 317, 320),
-    *(322, 323, 324, 325, 332, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532),
+    *(256, 257, 258, 259, 262, 266, 277, 284, ORIENTATION),  # size, bits, compression, channels
+    *(273, 278, 279, 322, 323, 324, 325),  # where strips and tiles are
+    *(292, 293, 317, 320, 332, 338, 339),  # fax options, predictor, palette, inks, transparency, sample format
+    *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521),  # JPEG tables
+    *(529, 530, 531, 532),  # YCbCr
 }
 _SHORT = 3  # the type of a TIFF value of 16 bits
 
