@@ -24,7 +24,7 @@ _JPEG_COLOURS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}  # say what the ch
 _TIFF_PIXELS = {
     *(256, 257, 258, 259, 262, 266, 277, 284, ORIENTATION),  # size, bits, compression, channels
     *(273, 278, 279, 322, 323, 324, 325),  # where strips and tiles are
-    *(292, 293, 317, 320, 332, 338, 339),  # fax options, predictor, palette, inks, transparency, sample format
+    *(292, 293, 317, 320, 332, 338, 339),  # fax, predictor, palette, inks, transparency, sample format
     *(347, 512, 513, 514, 515, 517, 518, 519, 520, 521),  # JPEG tables
     *(529, 530, 531, 532),  # YCbCr
 }
