@@ -119,6 +119,25 @@ def test_another_missing_picture_is_an_error(folder):
         read(folder)
 
 
+def test_rows_without_their_picture_are_left_out_on_demand_and_named(folder):
+    (folder / "visit_bench_images" / "2_tested_skill_2.png").unlink()
+    rows = [row(1), row(2), row(130), row(131), row(7, image_id="")]
+    write_workbook(folder / "ConvBench.xlsx", rows)
+    names = []
+    assert sorted(dialogue.id for dialogue in read(folder, left_out=names.append)) == ["1", "130"]
+    assert sorted(names) == ["131", "2", "7"]
+    names.clear()
+    assert len(read(folder, left_out=names.append, count=1)) == 1
+    assert len(names) < 3  # no row after the last dialogue is looked at
+
+
+def test_a_folder_without_any_picture_is_an_error_even_then(folder):
+    for path in (folder / "visit_bench_images").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="holds no picture of ConvBench; put them into visit_bench_images"):
+        read(folder, left_out=[].append)
+
+
 def test_a_missing_cell_is_named_with_its_row(folder, write_json):
     rows = [row(1), row(2)]
     del rows[1]["second_turn_answer"]
