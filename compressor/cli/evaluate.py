@@ -237,7 +237,8 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"], left_out: S
         print(
             f"{line['rate']:.0%} {line['difference']}: {line['points']:+.1f} ± {line['standard_error']:.1f}"
         )
-    print("\n".join(_notes(results, left_out)))
+    for note in _notes(results, left_out):
+        print(note)
 
 
 def _notes(results: Sequence["Accuracy"], left_out: Sequence[str]) -> Iterator[str]:
@@ -246,8 +247,8 @@ def _notes(results: Sequence["Accuracy"], left_out: Sequence[str]) -> Iterator[s
         setting = f"{result.method} {result.rate:.0%}"
         if result.unscored:
             yield (
-                f"{setting}: the judge gave no scores for {result.unscored} of {len(result.scores)} dialogues, "
-                "which are left out."
+                f"{setting}: the judge gave no scores for {result.unscored} of {len(result.scores)} "
+                "dialogues, which are left out."
             )
         if result.no_letter is not None:
             yield f"{setting}: {result.no_letter} of {result.scores.size} answers named no letter."
