@@ -10,6 +10,8 @@ from typing import Any
 from compressor.data.records import Records
 from compressor.errors import DataError
 
+LAST_ROW = 1_048_576  # of Excel; a damaged number would otherwise be counted up to
+
 _TRANSITIONAL, _STRICT = b"http://schemas.openxmlformats.org/", b"http://purl.oclc.org/ooxml/"
 _REWRITTEN = {
     # strict Office Open XML has names of its own, in which openpyxl silently finds no sheet
@@ -63,7 +65,7 @@ def _rows(path: Path) -> dict[int, dict[int, str]]:
         sheet.reset_dimensions()  # those that a file states may be too small
         rows = {
             number: {column: text for column, value in enumerate(row) if (text := _text(value)).strip()}
-            for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
+            for number, row in enumerate(sheet.iter_rows(max_row=LAST_ROW, values_only=True), 1)
         }
     except DataError:
         raise

@@ -74,6 +74,12 @@ def test_a_stated_extent_that_is_too_small_hides_nothing(tmp_path):
     assert read(save_workbook(tmp_path / "a.xlsx", {"sheet1": body})) == {2: {"ID": "1", "q": "what?"}}
 
 
+def test_a_row_beyond_the_last_of_excel_does_not_hang(tmp_path):
+    rows = '<row r="1"><c><v>1</v></c></row><row r="2"><c><v>2</v></c></row><row r="999999999999999"/>'
+    path = save_workbook(tmp_path / "a.xlsx", {"sheet1": f"<sheetData>{rows}</sheetData>"})
+    assert read(path) == {2: {"1": "2"}}
+
+
 def test_headers_are_stripped_and_what_has_no_header_or_no_text_is_left_out(tmp_path):
     body = table(("", ""), (" ID\n", "", "q"), ("1", "no header", " "), ("", "", ""), ("2", "", "what?"))
     assert read(save_workbook(tmp_path / "a.xlsx", {"sheet1": body})) == {
