@@ -73,7 +73,7 @@ def _counts(letter: str, rest: str, text: str) -> bool:
 def _begins(rest: str, text: str) -> bool:
     """Whether the first sentence after a letter is the text of its option."""
     sentence = re.match(r"[^\w]*([^\n]*?)(?:[.!?,;](?=\s|$)|\n|$)", rest)
-    return bool(text) and text in (_bare(rest), _bare(sentence[1]))
+    return bool(text) and text in (_bare(rest), _bare(sentence[1] if sentence else ""))
 
 
 def _bare(text: str) -> str:

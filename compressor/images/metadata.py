@@ -9,6 +9,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 ORIENTATION = 274
@@ -72,10 +73,10 @@ def orientation(exif: bytes) -> int:
     """
     block = exif.removeprefix(_EXIF)
     directory = _directory(block)
-    for tag, entry in directory.entries(block) if directory else ():
-        if tag == ORIENTATION:
-            return directory.short(entry)
-    return UPRIGHT
+    if directory is None:
+        return UPRIGHT
+    found = (directory.short(entry) for tag, entry in directory.entries(block) if tag == ORIENTATION)
+    return next(found, UPRIGHT)
 
 
 def _png(data: bytes) -> Pixels:
@@ -115,7 +116,8 @@ def _jpeg(data: bytes) -> Pixels:
     return Pixels(b"".join(kept) + data[begin:], exif)
 
 
-class _Directory(NamedTuple):
+@dataclass(frozen=True)
+class _Directory:
     """The first directory of a TIFF file: where its entries begin, how many, and how they are written."""
 
     order: str

@@ -1,6 +1,8 @@
 """Scores against hand-computed cases: the VQA evaluation's own examples, and what models say to a choice."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
@@ -215,6 +217,34 @@ def test_the_chosen_letter(answer, letter) -> None:
 def test_options_whose_texts_hold_letters(answer, letter) -> None:
     options = ("B", "Vitamin C", "D major", "Dog", "Egg", "Fox", "Gnu", "C", "Iron")
     assert chosen_letter(answer, options) == letter
+
+
+PIECES = (
+    "A",
+    "B",
+    "b",
+    "answer",
+    "is",
+    ":",
+    "(",
+    ")",
+    "**",
+    "\n",
+    "or",
+    ",",
+    ".",
+    "dog",
+    "\\boxed{",
+    "}",
+    "'",
+)
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map(" ".join)))
+def test_any_text_gives_a_letter_of_the_options_or_none(answer) -> None:
+    letter = chosen_letter(answer, OPTIONS)
+    assert letter is None or letter in "ABCD"
+    assert chosen_letter(answer + "</s>", OPTIONS) == letter
 
 
 def test_the_true_choice_may_be_given_as_a_text() -> None:
