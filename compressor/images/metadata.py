@@ -154,11 +154,11 @@ def _directory(data: bytes) -> _Directory | None:
         return None
     big = version == 43
     (begin,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    if begin + 8 > len(data):
+    if begin + (8 if big else 2) > len(data):
         return None
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, begin)
     found = _Directory(order, begin + (8 if big else 2), count, big)
-    return found if found.begin + count * found.width + (8 if big else 4) <= len(data) else None
+    return found if found.begin + count * found.width <= len(data) else None
 
 
 def _tiff(data: bytes) -> bytes:

@@ -113,6 +113,22 @@ def test_the_orientation_is_applied_where_it_is_wanted(kind: str, orientation: i
         assert decode_image(data, upright=False).size == (64, 32)
 
 
+def test_a_directory_at_the_very_end_of_the_bytes_still_counts():
+    """Some programs leave out the pointer to a next directory, which there is none of."""
+    block = struct.pack("<2sHIHHHIHH", b"II", 42, 8, 1, 274, 3, 1, 6, 0)
+    assert decode_image(encoded(photo(), "PNG", exif=block), upright=True).size == (48, 64)
+    assert decode_image(encoded(photo(), "PNG", exif=block[:-1]), upright=True) == photo()
+    file = encoded(photo(), "TIFF", software="an editor", compression="raw")
+    (begin,) = struct.unpack_from("<I", file, 4)
+    (count,) = struct.unpack_from("<H", file, begin)
+    directory = bytearray(file[begin : begin + 2 + 12 * count])
+    for at in range(2, len(directory), 12):
+        if struct.unpack_from("<H", directory, at)[0] == 305:
+            directory[at + 2 : at + 12] = b"\xff" * 10
+    moved = file[:4] + struct.pack("<I", len(file)) + file[8:] + directory
+    assert decode_image(moved, upright=True) == photo()
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize(
     ("largest", "white"),
