@@ -33,6 +33,12 @@ WORDS = (
 )
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("long", "how much the tests marked long do")
+    group.addoption("--damaged-files", type=int, default=20_000, help="picture files to damage and decode")
+    group.addoption("--damage-seed", type=int, default=0, help="of the damage")
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

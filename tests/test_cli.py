@@ -1,12 +1,15 @@
 """The command line prints tables, writes them with their command, and says errors in a sentence."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from compressor import list_models
 from compressor.cli import main
 from compressor.methods.metacompress import MetaCompress
+
+FILES = Path(__file__).parent / "fixtures" / "files"
 
 
 def test_evaluate_prints_and_writes_the_same_numbers(tmp_path, capsys) -> None:
@@ -25,6 +28,32 @@ def test_evaluate_prints_and_writes_the_same_numbers(tmp_path, capsys) -> None:
         cells = [name, f"{row['rate']:.0%}", f"{row['image_tokens']:.0f}"]
         assert "| " + " | ".join(cells) + " | " in printed
     assert data["paired"][0]["difference"] == "metacompress - sample"
+
+
+def test_answers_to_a_choice_that_name_no_letter_are_counted(tmp_path, capsys) -> None:
+    video = FILES / "plain.mp4"
+    rows = [
+        {
+            "videoID": name,
+            "question_id": f"{name}-{number}",
+            "task_type": "counting",
+            "question": "how many cats are there?",
+            "options": ["A. one", "B. two", "C. three", "D. many cats"],
+            "answer": "A",
+        }
+        for name in ("first", "second")
+        for number in range(3)
+    ]
+    (tmp_path / "videomme.json").write_text(json.dumps(rows))
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.mp4").write_bytes(video.read_bytes())
+    out = tmp_path / "results.json"
+    arguments = ["evaluate", "--data", "video-mme", "--folder", str(tmp_path), "--methods", "none"]
+    assert main([*arguments, "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "none 0%: 6 of 6 answers named no letter." in printed
+    assert "| no letter |" in printed
+    assert json.loads(out.read_text())["results"][0]["no_letter"] == 6
 
 
 def test_methods_take_options(tmp_path) -> None:

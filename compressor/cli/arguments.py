@@ -69,8 +69,7 @@ def open_picture(text: str) -> "Image.Image":
         ImageError: the file cannot be read as a picture.
         InvalidOptionError: the number of the scene is not one.
     """
-    from PIL import Image, UnidentifiedImageError
-
+    from compressor.images.decoder import decode_image
     from compressor.world import scenes
 
     if text.startswith("scene:"):
@@ -79,9 +78,10 @@ def open_picture(text: str) -> "Image.Image":
             raise InvalidOptionError(f"A generated scene is written scene:NUMBER, not {text!r}.")
         return scenes.scene(int(number)).image
     try:
-        return Image.open(text)
-    except (OSError, UnidentifiedImageError) as error:
+        data = Path(text).read_bytes()
+    except OSError as error:
         raise ImageError(f"{text!r} cannot be read as a picture; check the path and the file.") from error
+    return decode_image(data, upright=True)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     option("--batch", type=int, default=25, help="dialogues answered side by side")
     option("--references", type=names, default=[], help=f"any of {', '.join(REFERENCES)}")
     option("--compressor", type=Path, action="append", default=[], help="folder of more MetaCompress weights")
+    option("--skip-missing", action="store_true", help="of ConvBench: leave out rows without their picture")
     option("--gray", action="store_true", help="also answer on a gray image")
     option("--judge", help="of ConvBench: address of an OpenAI-compatible endpoint, or a local text model")
     option("--judge-model", help="name of the model at that address")
@@ -69,7 +70,15 @@ def run(args: argparse.Namespace) -> None:
 
     state, benchmark = launched(), get_benchmark(args.data)
     judge = _judge(args, benchmark) if state.is_main_process else None
-    dialogues = benchmark.dialogues(args.split, args.dialogues, args.folder, args.seed, args.turns)
+    left_out: list[str] = []
+    dialogues = benchmark.dialogues(
+        args.split,
+        args.dialogues,
+        args.folder,
+        args.seed,
+        args.turns,
+        left_out.append if args.skip_missing else None,
+    )
     if args.batch < 1 or len(dialogues) < 2:
         raise InvalidOptionError("A standard error needs at least 2 dialogues, and a batch at least 1.")
     model = open_model(args, state.device if state.num_processes > 1 else None)
@@ -77,7 +86,7 @@ def run(args: argparse.Namespace) -> None:
     folder = RunFolder(args.out, _about(args, benchmark, model, dialogues)) if args.out else None
     answers = _answers(args, benchmark, model, asked, folder)
     if state.is_main_process:
-        _report(args, _results(benchmark, asked, answers, judge, folder))
+        _report(args, _results(benchmark, asked, answers, judge, folder), left_out)
 
 
 def _about(
@@ -208,16 +217,20 @@ def _results(
     return results
 
 
-def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
-    """Tables on the standard output, and the file."""
+def _report(args: argparse.Namespace, results: Sequence["Accuracy"], left_out: Sequence[str]) -> None:
+    """Tables on the standard output, and the file.
+
+    Args:
+        left_out: ids of what has no picture.
+    """
     from compressor.evaluation import tables
     from compressor.evaluation.accuracy import differences
 
     learned = {_label(folder): _training(folder) for folder in args.compressor}
-    rows = [
-        result.as_data(model=args.model, data=args.data, **learned.get(result.method, {}))
-        for result in results
-    ]
+    about = {"model": args.model, "data": args.data}
+    if args.skip_missing:
+        about["left_out"] = len(left_out)
+    rows = [result.as_data(**about, **learned.get(result.method, {})) for result in results]
     compared = [
         line
         for first in ("metacompress", *learned)
@@ -242,12 +255,23 @@ def _report(args: argparse.Namespace, results: Sequence["Accuracy"]) -> None:
         print(
             f"{line['rate']:.0%} {line['difference']}: {line['points']:+.1f} ± {line['standard_error']:.1f}"
         )
+    for note in _notes(results, left_out):
+        print(note)
+
+
+def _notes(results: Sequence["Accuracy"], left_out: Sequence[str]) -> Iterator[str]:
+    """What the tables do not say of the answers: sentences."""
     for result in results:
+        setting = f"{result.method} {result.rate:.0%}"
         if result.unscored:
-            print(
-                f"{result.method} {result.rate:.0%}: the judge gave no scores for {result.unscored} of "
-                f"{len(result.scores)} dialogues, which are left out."
+            yield (
+                f"{setting}: the judge gave no scores for {result.unscored} of {len(result.scores)} "
+                "dialogues, which are left out."
             )
+        if result.no_letter is not None:
+            yield f"{setting}: {result.no_letter} of {result.scores.size} answers named no letter."
+    if left_out:
+        yield f"Rows left out because their picture is missing: {len(left_out)} ({', '.join(left_out)})."
 
 
 def _training(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from compressor.world import scenes
 from compressor.world.layout import CLASSES
 from compressor.world.questions import KINDS
 
-Read = Callable[[str, int | None, Path | None, int, int], list[Dialogue]]
+Read = Callable[
+    ..., list[Dialogue]
+]  # of split, count, folder, seed, turns, and left_out where that is offered
 
 SCENES = 500  # dialogues of the generated world where no number is asked for
 SCENES_PER_SEED = 1_000_000
@@ -38,6 +40,7 @@ class Benchmark:
         needs_folder: whether it is read from files that the user has.
         splits: those it has.
         read: what gives the dialogues.
+        may_leave_out: whether dialogues whose picture is missing can be left out.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Benchmark:
     needs_folder: bool
     splits: tuple[str, ...]
     read: Read = field(repr=False)
+    may_leave_out: bool = False
 
     def dialogues(
         self,
@@ -55,6 +59,7 @@ class Benchmark:
         folder: Path | None = None,
         seed: int = 0,
         turns: int = 3,
+        left_out: Callable[[str], object] | None = None,
     ) -> list[Dialogue]:
         """The first dialogues of a split, the same ones in every run; no picture is loaded yet.
 
@@ -65,9 +70,12 @@ class Benchmark:
             seed: of the grouping and the order, see ``grouping``; in a generated world, which million of
                 scenes.
             turns: questions per dialogue.
+            left_out: takes the id of each dialogue that is left out because its picture is missing; None
+                makes a missing picture an error.
 
         Raises:
-            DataError: there is no such split or folder, or files are missing, malformed or hold no dialogue.
+            DataError: there is no such split or folder, files are missing, malformed or hold no dialogue, or
+                this benchmark leaves no dialogue out.
         """
         if split not in self.splits:
             raise DataError(f"{self.title} has no split {split!r}; it has {' and '.join(self.splits)}.")
@@ -77,7 +85,10 @@ class Benchmark:
             raise DataError(f"{self.title} is read from files that you have; name the folder they are in.")
         if self.needs_folder and not Path(folder).is_dir():
             raise DataError(f"There is no folder {folder}; name the one that holds {self.title}.")
-        found = self.read(split, count, Path(folder) if self.needs_folder else None, seed, turns)
+        if left_out and not self.may_leave_out:
+            raise DataError(f"Of {self.title} no picture may be missing: leave --skip-missing out.")
+        more = {"left_out": left_out} if left_out else {}
+        found = self.read(split, count, Path(folder) if self.needs_folder else None, seed, turns, **more)
         if not found:
             raise DataError(
                 f"{folder} holds no dialogue of {turns} turns of {self.title}; ask for fewer turns."
@@ -113,7 +124,7 @@ _BENCHMARKS = {
         Benchmark("scenes-b", "Scenes B", "exact", 16, False, _BOTH, partial(_scenes, KINDS_B, CLASSES_B)),
         Benchmark("gqa", "MT-GQA", "exact", 16, True, _BOTH, gqa.dialogues),
         Benchmark("vqa-v2", "MT-VQA-v2", "vqa", 16, True, _BOTH, vqa_v2.dialogues),
-        Benchmark("convbench", "ConvBench", "judge", 512, True, ("validation",), convbench.dialogues),
+        Benchmark("convbench", "ConvBench", "judge", 512, True, ("validation",), convbench.dialogues, True),
         Benchmark("video-mme", "MT-Video-MME", "choice", 16, True, ("validation",), video_mme.dialogues),
     )
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from compressor.errors import DataError, ImageError
+from compressor.images.decoder import decode_image
 
 
 def find_file(folder: Path, names: Sequence[str], subfolders: Sequence[str]) -> Path:
@@ -29,15 +30,16 @@ def find_file(folder: Path, names: Sequence[str], subfolders: Sequence[str]) -> 
 
 
 def load_picture(path: Path) -> Image.Image:
-    """The picture in a file, as RGB; any EXIF orientation is left alone, as LLaVA's evaluation does.
+    """The picture in a file, as ``decode_image`` makes it; its EXIF orientation is left alone, as by LLaVA.
 
     Raises:
         ImageError: the file is gone or not a picture; it names the path.
     """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
+        return decode_image(path.read_bytes(), upright=False)
     except FileNotFoundError:
         raise ImageError(f"The picture {path} is gone; put it back.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"The picture {path} cannot be read ({error}); download it again.") from None
+    except OSError as error:
+        raise ImageError(f"The picture {path} cannot be read: {error.strerror}.") from None
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from None

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +75,16 @@ def json_object(path: Path, noun: str) -> Records:
         noun: what a record is, for errors.
 
     Raises:
-        DataError: it cannot be read, is not JSON, or is not an object.
+        DataError: it cannot be read, is not JSON, is not an object, or names a record twice.
     """
-    data = _read_json(path)
+    pairs: list[tuple[Key, Any]] = []
+
+    def made_of(found: list[tuple[Key, Any]]) -> dict[Key, Any]:
+        nonlocal pairs
+        pairs = found  # in the end those of the outermost object, which is completed last
+        return dict(found)
+
+    data = _read_json(path, made_of)
     if not isinstance(data, dict):
         raise DataError(f"{path}, line 1: the file is not a JSON object of {noun}s by their ids.")
 
@@ -85,7 +93,11 @@ def json_object(path: Path, noun: str) -> Records:
         found = re.search(rf"{re.escape(json.dumps(key))}\s*:", text)
         return f"{noun} {key!r}" + (f", line {_line(text, found.start())}" if found else "")
 
-    return Records(path, data, where)
+    records = Records(path, data, where)
+    if len(data) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise records.error(twice, "the id occurs twice")
+    return records
 
 
 def json_list(path: Path, noun: str, under: str | None = None) -> Records:
@@ -117,9 +129,10 @@ def json_list(path: Path, noun: str, under: str | None = None) -> Records:
     return Records(path, dict(enumerate(data)), where)
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, made_of: Callable[[list[tuple[Key, Any]]], Any] | None = None) -> Any:
+    """The data of a file, each object of it as ``made_of`` makes it of its pairs."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=made_of)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{path}, line {error.lineno}: this is not JSON ({error.msg}); download the file again."

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 FRAMES = 8
+# by the quarters, counterclockwise, of the rotation that the metadata asks for
+_TURNS = {1: Image.Transpose.ROTATE_90, 2: Image.Transpose.ROTATE_180, 3: Image.Transpose.ROTATE_270}
 LONGEST_SIDE = 560  # px of a frame: a crop of XComposer-2.5; of a grid of eight no other model reads as much
 
 
@@ -32,7 +34,9 @@ def frame_grid(path: Path, count: int = FRAMES) -> Image.Image:
 
 
 def sample_frames(path: Path, count: int) -> list[Image.Image]:
-    """The frames shown in the middle of ``count`` equally long parts of a video, scaled down for a grid.
+    """The frames shown in the middle of ``count`` equally long parts of a video, as its metadata turns them.
+
+    They are scaled down for a grid.
 
     Args and errors: as of ``frame_grid``.
     """
@@ -96,5 +100,8 @@ def _frame_at(container: "InputContainer", stream: "VideoStream", tick: int) -> 
     if shown is None:
         return None
     picture = shown.to_image()
+    turn = _TURNS.get(round(shown.rotation / 90) % 4)
+    if turn is not None:
+        picture = picture.transpose(turn)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     return picture

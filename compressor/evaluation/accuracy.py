@@ -10,6 +10,7 @@ import numpy as np
 from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError, JudgeError
 from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer
+from compressor.evaluation.choice import chosen_letter
 from compressor.evaluation.processes import launched
 from compressor.evaluation.run_folder import RunFolder
 from compressor.evaluation.scoring import Scorer
@@ -30,6 +31,7 @@ class Accuracy:
         kinds: the kind of every question, (dialogues, turns).
         unit: what a score of 1 is shown as: 100 for shares, 1 for a judge's 1 to 10.
         overall: a judge's score of each dialogue as a whole, (dialogues,).
+        no_letter: number of answers to a multiple choice that name no option; None without choices.
     """
 
     method: str
@@ -39,6 +41,7 @@ class Accuracy:
     kinds: np.ndarray
     unit: float = PERCENT
     overall: np.ndarray | None = None
+    no_letter: int | None = None
 
     @property
     def marked(self) -> np.ndarray:
@@ -97,6 +100,8 @@ class Accuracy:
         if self.overall is not None:
             row["overall"] = round(float(self.overall[self.marked].mean()), 2)
             row["unscored"] = self.unscored
+        if self.no_letter is not None:
+            row["no_letter"] = self.no_letter
         return row
 
 
@@ -209,7 +214,14 @@ def marked(dialogues: Sequence[Dialogue], setting: Setting, collected: Collected
         [score(text, turn) for text, turn in zip(answers.texts, dialogue.turns, strict=True)]
         for dialogue, answers in _of(dialogues, setting, collected)
     ]
-    return _accuracy(dialogues, setting, collected, np.array(scores))
+    chosen = [
+        chosen_letter(text, turn.options)
+        for dialogue, answers in _of(dialogues, setting, collected)
+        for text, turn in zip(answers.texts, dialogue.turns, strict=True)
+        if turn.options
+    ]
+    no_letter = chosen.count(None) if chosen else None
+    return _accuracy(dialogues, setting, collected, np.array(scores), no_letter=no_letter)
 
 
 def judged(

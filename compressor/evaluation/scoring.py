@@ -1,10 +1,11 @@
 """How right an answer is, in [0, 1], by the rule of its benchmark."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
+from compressor.evaluation.choice import chosen_letter
 from compressor.evaluation.vqa import soft_accuracy
 
 Scorer = Callable[[str, Turn], float]
@@ -16,37 +17,7 @@ def exact_match(prediction: str, truth: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().strip(".!?,").lower()
-
-
-def chosen_letter(answer: str, options: Sequence[str]) -> str | None:
-    """The option that an answer to a multiple choice names, as a letter; None where it names none or several.
-
-    Understood, in this order and with or without "the answer is" before them: the letter alone or before its
-    text ("B", "(B)", "B. a dog"), the text of an option, a letter that goes on otherwise ("the answer is B as
-    ..."), and a letter in brackets anywhere.
-
-    Args:
-        answer: of the model.
-        options: texts in order, with or without a leading letter.
-    """
-    letters = [chr(ord("A") + i) for i in range(len(options))]
-    one = f"([{''.join(letters)}])"
-    said = re.sub(r"^\W*(?:(?:the|my|best|correct)\s+)*answer(?:\s+is)?\s*:?\s*", "", answer, flags=re.I)
-    opening = re.match(rf"\s*(?:\({one}\)|{one}(?=[.:),]|\s*$))", said)
-    if opening:
-        return opening[1] or opening[2]
-    texts = [
-        _plain(re.sub(rf"^\s*\(?{letter}[.:)]\s*", "", text))
-        for letter, text in zip(letters, options, strict=True)
-    ]
-    if texts.count(_plain(said)) == 1:
-        return letters[texts.index(_plain(said))]
-    for pattern in (rf"\b(?i:answer|option|choice)(?i:\s+is)?\s*:?\s*{one}\b", rf"\({one}\)"):
-        named = set(re.findall(pattern, answer))
-        if named:
-            return named.pop() if len(named) == 1 else None
-    return None
+    return re.sub(r"\s+", " ", text).strip(" .!?,").lower()
 
 
 def _exact(answer: str, turn: Turn) -> float:

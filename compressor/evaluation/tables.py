@@ -12,16 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from compressor.errors import ResultsError
-from compressor.evaluation.beside import TERMS, Column, Row, assemble, beside, pivot, require
+from compressor.evaluation.beside import TERMS, Cell, Column, Row, assemble, beside, pivot, require
 from compressor.evaluation.markup import Table
 
 JUDGED = {"convbench"}  # scores, not percent: one more digit
 
 
 def accuracy_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
-    """One row per result: Acc_t, Avg, its standard error and interval, in percent (scores for a judge)."""
+    """One row per result: Acc_t, Avg, its standard error and interval, in percent (scores for a judge).
+
+    Then, where a result tells it, how many answers named no letter, and how many rows had no picture.
+    """
     turns = max((len(row.get("acc", ())) for row in (*rows, *published)), default=0)
     rest = [("Avg", _average), ("s.e.", _error), ("95 % interval", _interval)]
+    rest += [("no letter", _count("no_letter")), ("left out", _count("left_out"))]
     return beside(rows, published, [*_SETTING, _TOKENS], [*map(_turn, range(turns)), *rest])
 
 
@@ -171,6 +175,10 @@ def _percent(row: Row) -> str:
 
 _SETTING = [*map(_named, ("model", "data", "method")), ("rate", _percent)]
 _TOKENS: Column = ("tokens", lambda row: _number(row.get("image_tokens"), 0))
+
+
+def _count(field: str) -> Cell:
+    return lambda row: _number(row.get(field), 0)
 
 
 def _method_of(row: Row) -> tuple[str, str, str]:

@@ -1,7 +1,6 @@
 """Every kind of file a visitor may drop on the page becomes a clean picture or one clear sentence."""
 
 import contextlib
-import io
 import struct
 import time
 import zlib
@@ -13,17 +12,7 @@ from PIL import Image
 from app import uploads
 from app.uploads import clean_image, take_upload
 from compressor.errors import ImageError
-
-
-def encoded(image: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def photo(size: tuple[int, int] = (64, 48)) -> Image.Image:
-    rng = np.random.default_rng(0)
-    return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+from tests.picture_files import encoded, photo
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -65,6 +54,7 @@ READABLE = {
     "webp": (encoded(photo(), "WEBP"), (64, 48)),
     "bmp": (encoded(photo(), "BMP"), (64, 48)),
     "tiff": (encoded(photo(), "TIFF"), (64, 48)),
+    "avif": (encoded(photo(), "AVIF"), (64, 48)),
     "grey": (encoded(photo().convert("L"), "PNG"), (64, 48)),
     "one bit": (encoded(photo().convert("1"), "PNG"), (64, 48)),
     "cmyk jpeg": (encoded(photo().convert("CMYK"), "JPEG"), (64, 48)),
@@ -147,7 +137,7 @@ def test_unreadable_files_say_why_in_one_sentence(kind: str):
     assert "\n" not in str(caught.value) and str(caught.value).count(". ") == 0
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "bmp", "animated"])
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "bmp", "avif", "animated"])
 def test_every_cut_and_every_flip_ends_in_a_picture_or_an_image_error(kind: str):
     data = READABLE[kind][0]
     rng = np.random.default_rng(1)

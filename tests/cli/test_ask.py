@@ -1,5 +1,7 @@
 """Questions about a picture from the command line."""
 
+from pathlib import Path
+
 import pytest
 
 from compressor import ChatSession, Projection, load_model
@@ -33,3 +35,14 @@ def test_it_answers_as_a_chat_does_and_saves_p(tmp_path, capsys):
 def test_a_picture_that_is_none_is_one_sentence(image, sentence, capsys):
     assert main(["ask", image, "--question", "what is it?"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"error: {sentence}"
+
+
+def test_a_damaged_picture_is_one_sentence_and_odd_metadata_no_fault(tmp_path, capsys):
+    picture = tmp_path / "scene.png"
+    scenes.scene(1_000_000_004).image.save(picture)
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[: len(whole) // 2])
+    assert main(["ask", str(picture), "--question", "what is it?"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: This picture is damaged or cut off;")
+    odd = Path(__file__).resolve().parents[1] / "fixtures" / "files" / "interop_in_ifd0.tif"
+    assert main(["ask", str(odd), "--question", "how many objects are there?"]) == 0

@@ -67,6 +67,12 @@ def test_what_cannot_be_asked_of_the_generated_world(options):
         get_benchmark("scenes").dialogues(**{"split": "train", "count": 1, **options})
 
 
+@pytest.mark.parametrize("name", ["scenes", "gqa", "vqa-v2", "video-mme"])
+def test_only_convbench_leaves_dialogues_out(name, tmp_path):
+    with pytest.raises(DataError, match="no picture may be missing: leave --skip-missing out"):
+        get_benchmark(name).dialogues("validation", folder=tmp_path, left_out=print)
+
+
 def test_scenes_are_those_of_their_seeds():
     held_out = get_benchmark("scenes").dialogues("validation", count=3)
     assert [d.id for d in held_out] == [f"scene-{scenes.HELD_OUT + i}" for i in range(3)]

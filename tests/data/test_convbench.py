@@ -1,12 +1,12 @@
 """ConvBench: the published workbook, the same rows as JSON, and every fault named."""
 
-import zipfile
 from xml.sax.saxutils import escape
 
 import pytest
 
 from compressor.data.benchmarks import get_benchmark
 from compressor.errors import DataError
+from tests.workbooks import save_workbook
 
 COLUMNS = (
     "ID",
@@ -24,7 +24,6 @@ COLUMNS = (
     "third_turn_answer",
     "third_turn_demands",
 )
-NAMESPACE = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 
 
 def row(number, **changes):
@@ -55,12 +54,9 @@ def write_workbook(path, rows, shared=True):
             if column in values
         )
         body += f'<row r="{number}">{cells}</row>'
-    sheet = f'<worksheet xmlns="{NAMESPACE}"><sheetData>{body}<row r="9999"/></sheetData></worksheet>'
     items = "".join(f"<si><t>{escape(text)}</t></si>" for text in texts)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/worksheets/sheet1.xml", sheet)
-        if shared:
-            archive.writestr("xl/sharedStrings.xml", f'<sst xmlns="{NAMESPACE}">{items}</sst>')
+    sheet = f'<sheetData>{body}<row r="9999"/></sheetData>'
+    save_workbook(path, {"sheet1": sheet}, items if shared else None)
 
 
 @pytest.fixture
@@ -119,6 +115,25 @@ def test_another_missing_picture_is_an_error(folder):
         read(folder)
 
 
+def test_rows_without_their_picture_are_left_out_on_demand_and_named(folder):
+    (folder / "visit_bench_images" / "2_tested_skill_2.png").unlink()
+    rows = [row(1), row(2), row(130), row(131), row(7, image_id="")]
+    write_workbook(folder / "ConvBench.xlsx", rows)
+    names = []
+    assert sorted(dialogue.id for dialogue in read(folder, left_out=names.append)) == ["1", "130"]
+    assert sorted(names) == ["131", "2", "7"]
+    names.clear()
+    assert len(read(folder, left_out=names.append, count=1)) == 1
+    assert len(names) < 3  # no row after the last dialogue is looked at
+
+
+def test_a_folder_without_any_picture_is_an_error_even_then(folder):
+    for path in (folder / "visit_bench_images").iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="holds no picture of ConvBench; put them into visit_bench_images"):
+        read(folder, left_out=[].append)
+
+
 def test_a_missing_cell_is_named_with_its_row(folder, write_json):
     rows = [row(1), row(2)]
     del rows[1]["second_turn_answer"]
@@ -139,12 +154,10 @@ def test_damaged_files_are_named(folder):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"ConvBench\.xlsx is not a workbook"):
         read(folder)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet>")
-    with pytest.raises(DataError, match="not a workbook"):
+    save_workbook(path, {})
+    with pytest.raises(DataError, match="has no sheet"):
         read(folder)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    save_workbook(path, {"sheet1": ""})
     with pytest.raises(DataError, match="no dialogue of 3 turns"):
         read(folder)
     path.unlink()

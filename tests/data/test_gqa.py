@@ -149,6 +149,26 @@ def test_a_malformed_record_is_named_with_its_line(folder, write_json, change, m
     assert str(caught.value).startswith(f"{path}, question 'n161313001', line {line}: {message};")
 
 
+@pytest.mark.parametrize("later", ["first", "last"])
+def test_an_id_that_occurs_twice_is_refused_and_named_with_its_line(folder, write_json, later):
+    """JSON keeps the last of two fields of one name, without a word."""
+    path = write_json(folder / "testdev_balanced_questions.json", questions(n161313=3))
+    text = path.read_text(encoding="utf-8")
+    one, two = '"n161313000": {', '"n161313002": {'
+    path.write_text(text.replace(two, one) if later == "last" else text.replace(one, two), encoding="utf-8")
+    name = "n161313000" if later == "last" else "n161313002"
+    with pytest.raises(DataError) as caught:
+        read(folder)
+    assert str(caught.value).startswith(f"{path}, question '{name}', line 2: the id occurs twice;")
+
+
+def test_a_name_that_occurs_twice_inside_a_record_is_none_of_ours(folder, write_json):
+    path = write_json(folder / "testdev_balanced_questions.json", questions(n161313=3))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"isBalanced": true', '"isBalanced": true, "isBalanced": true'), "utf-8")
+    assert len(read(folder)) == 1
+
+
 def test_files_of_another_form(folder, write_json):
     path = folder / "testdev_balanced_questions.json"
     write_json(path, [question("a", "?")])

@@ -1,6 +1,8 @@
 """Video-MME: three questions and eight frames of a video become a dialogue about one picture."""
 
+import struct
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -12,6 +14,8 @@ from pyarrow import parquet
 from compressor.data.benchmarks import get_benchmark
 from compressor.data.video import frame_grid, grid, sample_frames
 from compressor.errors import DataError, ImageError
+
+FILES = Path(__file__).resolve().parents[1] / "fixtures" / "files"
 
 
 def write_video(path, grays, size=(64, 48)):
@@ -119,6 +123,44 @@ def test_frames_are_scaled_down_and_the_grid_is_nearly_square():
 def test_large_frames_become_smaller(tmp_path):
     path = write_video(tmp_path / "large.mp4", [100] * 4, size=(1280, 720))
     assert frame_grid(path).size == (2 * 560, 4 * 315)
+
+
+# a, b, c, d of the matrix that takes (x, y) of a stored frame to (a x + c y, b x + d y) of the shown one
+TURNS = {
+    (1, 0, 0, 1): ("left", (160, 96)),
+    (0, 1, -1, 0): ("top", (96, 160)),
+    (-1, 0, 0, -1): ("right", (160, 96)),
+    (0, -1, 1, 0): ("bottom", (96, 160)),
+}
+
+
+@pytest.mark.parametrize("matrix", TURNS)
+def test_frames_stand_as_their_metadata_says(tmp_path, matrix):
+    """The left half of every stored frame is white; ISO/IEC 14496-12 section 6.2.2 has the matrix."""
+    side, size = TURNS[matrix]
+    data = bytearray((FILES / "plain.mp4").read_bytes())
+    begin = data.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", data, begin, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path = tmp_path / "video.mp4"
+    path.write_bytes(data)
+    width, height = size
+    white = {
+        "left": (0, 0, width // 2, height),
+        "right": (width // 2, 0, width, height),
+        "top": (0, 0, width, height // 2),
+        "bottom": (0, height // 2, width, height),
+    }
+    for frame in sample_frames(path, 3):
+        assert frame.size == size
+        assert gray(frame.crop(white[side])) > 200
+        assert gray(frame) < 150
+
+
+def test_turned_frames_make_a_grid_of_their_own_form():
+    assert sample_frames(FILES / "turned.mp4", 1)[0].size == (96, 160)
+    assert frame_grid(FILES / "turned.mp4").size == (4 * 96, 2 * 160)
+    assert frame_grid(FILES / "plain.mp4").size == (2 * 160, 4 * 96)
 
 
 def test_json_holds_the_same(folder, write_json):

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from compressor import get_method
+from compressor.dialogues import Dialogue, Turn
 from compressor.errors import InvalidOptionError, InvalidRateError, ResultsError
 from compressor.evaluation.accuracy import (
     Accuracy,
     bootstrap_interval,
     differences,
     evaluate,
+    marked,
     paired_difference,
 )
-from compressor.evaluation.answering import Setting
+from compressor.evaluation.answering import Answers, Setting
 from compressor.evaluation.gray import gray_dialogues
 from compressor.evaluation.run_folder import RunFolder
 from compressor.evaluation.scoring import scorer
@@ -54,6 +56,19 @@ def test_averages_errors_and_differences_by_hand() -> None:
         "standard_error": 28.87,
         "kinds": {"a": 100.0, "b": 33.3},
     }
+
+
+def test_answers_without_a_letter_are_counted_apart_from_wrong_ones() -> None:
+    choice = Turn("which?", "A", options=("a dog", "two cats"))
+    asked = [Dialogue(lambda: None, (choice, choice), id=name) for name in "xy"]
+    setting = Setting("none", 0.0, lambda tokens, budget, dialogue: None)
+    texts = {"x": ["A.", "B."], "y": ["I don't know", "A or B"]}
+    said = {(setting.key, name): Answers(setting.key, name, texts[name], 26) for name in "xy"}
+    result = marked(asked, setting, said, scorer("choice"))
+    assert (result.average, result.no_letter, result.as_data()["no_letter"]) == (25.0, 2, 2)
+    free = Turn("which?", "A")
+    result = marked([Dialogue(lambda: None, (free, free), id=name) for name in "xy"], setting, said, EXACT)
+    assert result.no_letter is None and "no_letter" not in result.as_data()
 
 
 def test_what_a_judge_left_out_counts_in_no_number_and_in_no_pair() -> None:

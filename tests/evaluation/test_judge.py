@@ -171,10 +171,10 @@ def test_the_command_reads_convbench_and_reports_what_the_judge_said(endpoint, t
             **{f"The_{ordinal}_turn_instruction": "what color is the cat?" for ordinal in ordinals},
             **{f"{ordinal}_turn_answer": f"truth {n}" for ordinal in ordinals},
         }
-        for n in range(4)
+        for n in range(5)
     ]
     (tmp_path / "ConvBench.json").write_text(json.dumps(rows))
-    for n in range(4):
+    for n in range(4):  # that of the fifth row is missing
         Image.new("RGB", (32, 32), (60 * n, 0, 0)).save(tmp_path / f"{n}.png")
     endpoint.say = lambda text: "mumble" if "truth 2" in text else GOOD
     arguments = ["evaluate", "--data", "convbench", "--folder", str(tmp_path), "--methods", "none,sample"]
@@ -182,14 +182,20 @@ def test_the_command_reads_convbench_and_reports_what_the_judge_said(endpoint, t
     assert main(arguments) == 2
     assert "--judge" in capsys.readouterr().err
     arguments += ["--judge", endpoint.url, "--judge-model", "some-model"]
+    assert main(arguments) == 2
+    assert "There is no file 4.png" in capsys.readouterr().err
+    arguments.append("--skip-missing")
     assert main(arguments) == 0
-    assert "none 0%: the judge gave no scores for 1 of 4 dialogues" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "none 0%: the judge gave no scores for 1 of 4 dialogues" in printed
+    assert "Rows left out because their picture is missing: 1 (4)." in printed
+    assert "| left out |" in printed
     count = len(endpoint.asked)
     assert count == 2 * (3 + 2)
     data = json.loads((tmp_path / "results.json").read_text())
     for row in data["results"]:
         assert (row["acc"], row["avg"], row["overall"]) == ([7.0, 5.0, 10.0], 7.33, 6.0)
-        assert (row["dialogues"], row["unscored"]) == (3, 1)
+        assert (row["dialogues"], row["unscored"], row["left_out"]) == (3, 1, 1)
         assert list(row["kinds"]) == ["creation", "perception", "reasoning"]
     assert main(arguments) == 0
     assert len(endpoint.asked) == count  # answers and scores were all kept

@@ -1,6 +1,8 @@
 """Scores against hand-computed cases: the VQA evaluation's own examples, and what models say to a choice."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
@@ -12,9 +14,20 @@ OPTIONS = ("A. A dog.", "B. Two cats.", "C. The red car.", "D. Nothing.")
 
 @pytest.mark.parametrize(
     ("prediction", "truth", "expected"),
-    [("cat", "cat", True), (" Cat. ", "cat", True), ("cats", "cat", False), ("", "cat", False)],
+    [
+        ("cat", "cat", True),
+        (" Cat. ", "cat", True),
+        ("cat .", "cat", True),
+        ("Cat ,", "cat", True),
+        ("cat", "cat !", True),
+        ("black cat\n. ", "black  cat", True),
+        ("cats", "cat", False),
+        ("c.at", "cat", False),
+        ("", "cat", False),
+        (" . ", "cat", False),
+    ],
 )
-def test_exact_match_forgives_case_space_and_full_stop_only(prediction, truth, expected) -> None:
+def test_exact_match_forgives_case_space_and_closing_punctuation_only(prediction, truth, expected) -> None:
     assert exact_match(prediction, truth) is expected
     assert scorer("exact")(prediction, Turn("what is it?", truth)) == float(expected)
 
@@ -87,11 +100,151 @@ def test_vqa_scores_normalise_both_sides() -> None:
         ("Either (A) or (B)", None),
         ("E", None),
         ("", None),
+        # Markdown, brackets, quotes, LaTeX and end tokens do not matter
+        ("**B**", "B"),
+        ("**B.** Two cats", "B"),
+        ("**B**. Two cats", "B"),
+        ("*B*", "B"),
+        ("_B_", "B"),
+        ("`B`", "B"),
+        ("### B", "B"),
+        ("> B", "B"),
+        ("- B", "B"),
+        ('"B"', "B"),
+        ("“B”", "B"),
+        ("'B'", "B"),
+        ("[B]", "B"),
+        ("(**B**)", "B"),
+        ("\\boxed{B}", "B"),
+        ("$\\boxed{\\text{B}}$", "B"),
+        ("The answer is \\boxed{B}.", "B"),
+        ("B</s>", "B"),
+        ("B<|im_end|>", "B"),
+        ("**A** dog and a bird", "A"),
+        ("**A dog** and a bird", None),
+        # alone, punctuated, or before its text
+        ("B!", "B"),
+        ("B?", "B"),
+        ("B\nThere are two cats in the picture.", "B"),
+        ("A\nThere is a dog in the picture.", "A"),
+        ("\nA\n", "A"),
+        ("B - Two cats", "B"),
+        ("A - a dog", "A"),
+        ("A: a dog", "A"),
+        ("A, because it barks", "A"),
+        ("A A dog.", "A"),
+        ("A A dog. It barks.", "A"),
+        ("A A dog and a bird", None),
+        ("A dog. It barks.", None),
+        ("A's dog", None),
+        ("A-frame house", None),
+        # letters that are no words count whatever follows
+        ("B Two cats.", "B"),
+        ("B because two cats", "B"),
+        ("B two", "B"),
+        ("Because", None),
+        ("D'Artagnan", None),
+        ("B-52", None),
+        ("B-Two cats", "B"),
+        # after "answer"
+        ("The answer is **B**.", "B"),
+        ("Answer: **B**", "B"),
+        ("**Answer:** B", "B"),
+        ("**Answer**: (B)", "B"),
+        ("Final answer: B", "B"),
+        ("ANSWER: B", "B"),
+        ("Answer:\n\nB", "B"),
+        ("My answer would be B.", "B"),
+        ("My answer would be A.", "A"),
+        ("My answer would be A bit different", None),
+        ("The answer is option B", "B"),
+        ("The answer is the letter B.", "B"),
+        ("The answer is **two cats**", "B"),
+        ("A dog is there, so the answer is B", "B"),
+        ("The answer is not B", None),
+        ("The answer is b", None),
+        ("(b)", None),
+        ("I don't know", None),
+        # several letters
+        ("A or B", None),
+        ("(A) or (B)", None),
+        ("**A** or **B**", None),
+        ("B or C", None),
+        ("B, C", None),
+        ("B. C.", None),
+        ("B/C", None),
+        ("B and D are right", None),
+        ("B, C and D", None),
+        ("A. or B.", None),
+        ("A and B, or neither", None),
+        ("Option A or option B", None),
+        ("The answer is A or B", None),
+        ("The answer is B and C.", None),
+        ("A or option B", None),
+        ("B. Two cats. The answer is C", None),
+        ("B. Two cats. So the answer is B", "B"),
+        ("B, not a dog", "B"),
+        ("B, A dog is not there", "B"),
+        ("B. Two cats, not (C)", "B"),
     ],
 )
 def test_the_chosen_letter(answer, letter) -> None:
     assert chosen_letter(answer, OPTIONS) == letter
     assert scorer("choice")(answer, Turn("which?", "C", options=OPTIONS)) == float(letter == "C")
+
+
+@pytest.mark.parametrize(
+    ("answer", "letter"),
+    [
+        ("Vitamin C", "B"),
+        ("B. Vitamin C", "B"),
+        ("B Vitamin C", "B"),
+        ("D major", "C"),
+        ("C. D major, or so", "C"),
+        ("I", "I"),
+        ("I. Iron", "I"),
+        ("I Iron", "I"),
+        ("I think so", None),
+        ("I would say B", None),
+        ("C", "C"),
+        ("The answer is I", "I"),
+        ("A B", "A"),
+        ("dog", "D"),
+        ("A dog", None),
+        ("H", "H"),
+    ],
+)
+def test_options_whose_texts_hold_letters(answer, letter) -> None:
+    options = ("B", "Vitamin C", "D major", "Dog", "Egg", "Fox", "Gnu", "C", "Iron")
+    assert chosen_letter(answer, options) == letter
+
+
+PIECES = (
+    "A",
+    "B",
+    "b",
+    "answer",
+    "is",
+    ":",
+    "(",
+    ")",
+    "**",
+    "\n",
+    "or",
+    ",",
+    ".",
+    "dog",
+    "\\boxed{",
+    "}",
+    "'",
+)
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map(" ".join)))
+def test_any_text_gives_a_letter_of_the_options_or_none(answer) -> None:
+    letter = chosen_letter(answer, OPTIONS)
+    assert letter is None or letter in "ABCD"
+    assert chosen_letter(answer + "</s>", OPTIONS) == letter
 
 
 def test_the_true_choice_may_be_given_as_a_text() -> None:

@@ -51,6 +51,13 @@ def test_accuracy_of_files_without_model_interval_or_a_second_dialogue() -> None
     ]
 
 
+def test_accuracy_tells_what_named_no_letter_and_what_had_no_picture() -> None:
+    rows = [{**BASE, "no_letter": 0, "left_out": 5}, {**OURS, "no_letter": 12, "left_out": 5}]
+    head, *values = lines(tables.accuracy_table(rows))
+    assert head[-2:] == ["no letter", "left out"]
+    assert [cells[-2:] for cells in values] == [["0", "5"], ["12", "5"]]
+
+
 def test_accuracy_beside_the_published_numbers() -> None:
     measured = [
         llava("none", 0.0, 63.1, acc=[61.0, 63.5, 64.8]),
