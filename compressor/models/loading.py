@@ -22,6 +22,7 @@ from compressor.models.catalog import CARDS, FAMILIES, ModelCard
 from compressor.models.directory import card_of, family_of
 from compressor.models.hub import Progress
 from compressor.models.machine import DeviceMap
+from compressor.models.repository_files import CONFIG
 from compressor.models.weight_files import damaged
 
 MODELS = ASSETS / "models"
@@ -112,7 +113,7 @@ def _of_repository(
     repository: str, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
 ) -> Path:
     """The directory of any Hub repository of a supported family; its config tells the family first."""
-    family = family_of(hub.fetch(repository, None, ["config.json"]), repository)
+    family = family_of(hub.fetch(repository, None, CONFIG), repository)
     _require(family, means, options)
     return hub.fetch(repository, None, FAMILIES[family].files, progress and _first_part(progress))
 

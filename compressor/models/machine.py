@@ -13,6 +13,7 @@ import torch
 from compressor.errors import InvalidOptionError, ModelUnavailableError, NoMemoryLeftError
 from compressor.models import hub
 from compressor.models.catalog import FAMILIES, ModelCard
+from compressor.models.weight_files import stored_bytes
 
 DeviceMap = str | Mapping[str, int | str]
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")  # of device maps, by their names
@@ -54,16 +55,24 @@ def fit(
     )
     if refusal:
         return Fit(False, refusal)
-    if not card.repository or hub.cached(card.repository, card.revision, FAMILIES[card.family].files):
+    files = FAMILIES[card.family].files
+    if not card.repository or hub.cached(card.repository, card.revision, files):
         return Fit(True, "Its files are here.")
-    free = disk_free(hub.cache_directory())
-    if free < card.memory_gb * 1e9:
+    part = hub.cached_part(card.repository, card.revision)
+    left = card.memory_gb - (stored_bytes(part) / 1e9 if part else 0.0)
+    free = disk_free(hub.cache_directory()) / 1e9
+    if free < left:
         return Fit(
             False,
-            f"{card.title} is a download of about {card.memory_gb:.1f} GB and the disk has "
-            f"{free / 1e9:.1f} GB left; make room, or let HF_HOME name a larger disk.",
+            f"{card.title} is a download of about {left:.1f} GB and the disk has {free:.1f} GB left; "
+            "make room, or let HF_HOME name a larger disk.",
         )
-    return Fit(True, f"It is downloaded when it is first loaded, about {card.memory_gb:.1f} GB.")
+    if part:
+        rest = f"about {max(left, 0.0):.1f} GB"
+        return Fit(
+            True, f"A part of its files is here; the rest, {rest}, is downloaded when it is first loaded."
+        )
+    return Fit(True, f"It is downloaded when it is first loaded, about {left:.1f} GB.")
 
 
 def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:

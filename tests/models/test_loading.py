@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from compressor import load_model
 from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError, UnknownModelError
 from compressor.models import catalog, loading, machine
+from compressor.models.repository_files import CONFIG
 
 HEAD = "language_model.lm_head.weight"
 
@@ -89,7 +90,7 @@ def test_a_family_on_other_parts_is_refused_by_its_config(copied, part, kind, mo
     monkeypatch.setattr(loading.hub, "fetch", lambda *asked: fetched.append(asked[2]) or copied)
     with pytest.raises(ModelMismatchError, match=kind):
         load_model("owner/model", allow_hub=True)
-    assert fetched == [["config.json"]]  # and nothing large
+    assert fetched == [CONFIG]  # and nothing large
 
 
 @pytest.mark.parametrize("mark", ["[INST]", "<|im_start|>", "<|start_header_id|>"])
