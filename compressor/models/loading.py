@@ -165,6 +165,11 @@ def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, 
 
 
 def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
+    if any('"auto_map"' in file.read_text(encoding="utf-8") for file in directory.glob("*config.json")):
+        return ModelUnavailableError(
+            f"The model in {directory.name!r} needs code of its own, which is never run here; "
+            "use a checkpoint that needs none."
+        )
     return ModelUnavailableError(
         f"The model in {directory.name!r} could not be loaded; "
         f"check that the directory holds a complete {FAMILIES[family].title} checkpoint."

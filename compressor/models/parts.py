@@ -73,8 +73,11 @@ def load_parts(
         for name, parameter in hf.model.named_parameters()
         if "embed_tokens" in name or not name.startswith("language_model.")
     )
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
+    # left open, whether a checkpoint's own code may run would be asked on the terminal
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    processor = AutoImageProcessor.from_pretrained(
+        source, local_files_only=True, trust_remote_code=False, backend="pil"
+    )
     return Parts(hf, tokenizer, processor)
 
 
