@@ -15,6 +15,7 @@ from compressor.errors import (
     NoMemoryLeftError,
     StudioError,
     UnknownModelError,
+    log_cause,
 )
 from compressor.models import hub, machine
 from compressor.models.base import VisionLanguageModel
@@ -62,14 +63,28 @@ def load_model(
         InvalidOptionError: there is no device, or way to spread a model, of this name, or its family has no
             such option or value.
     """
-    device = machine.choose_device(device)
-    machine.require_device_map(device_map)
-    means = {
-        "device": device,
-        "dtype": dtype or machine.default_dtype(device),
-        "four_bit": four_bit,
-        "device_map": device_map,
-    }
+    try:
+        device = machine.choose_device(device)
+        machine.require_device_map(device_map)
+        means = {
+            "device": device,
+            "dtype": dtype or machine.default_dtype(device),
+            "four_bit": four_bit,
+            "device_map": device_map,
+        }
+        return _find_and_load(name, means, options, allow_hub, progress)
+    except StudioError as error:
+        log_cause(f"Loading {name}", error)
+        raise
+
+
+def _find_and_load(
+    name: str | Path,
+    means: dict[str, Any],
+    options: dict[str, Any],
+    allow_hub: bool,
+    progress: Progress | None,
+) -> VisionLanguageModel:
     report = progress or (lambda share, sentence: None)
     card = CARDS.get(str(name))
     if card is not None:

@@ -255,3 +255,24 @@ def test_xcomposer_needs_its_tokenizers_package(xcomposer_checkpoint, monkeypatc
     monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "sentencepiece" else name)
     with pytest.raises(ModelUnavailableError, match="pip install sentencepiece"):
         load_model(xcomposer_checkpoint, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [("config.json", "{", "JSONDecodeError"), ("model.safetensors", "cut off", "SafetensorError")],
+)
+def test_the_log_says_what_the_sentence_does_not(copied, caplog, file, content, cause):
+    (copied / file).write_text(content)
+    with pytest.raises(ModelUnavailableError):
+        load_model(copied, "cpu")
+    assert f"Loading {copied}: {cause}" in caplog.text
+
+
+def test_the_log_holds_what_no_sentence_foresees(copied, caplog, monkeypatch):
+    def load(*args, **options):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
+    with pytest.raises(ModelUnavailableError, match="complete"):
+        load_model(copied, "cpu")
+    assert "KeyError: 'a bug' (test_loading.py:" in caplog.text
