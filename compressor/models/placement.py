@@ -43,7 +43,8 @@ def places(
             raise InvalidOptionError(f"The device map does not say where {name} goes; add its module.")
     # what reads a buffer brings it along; the first weights are where the inputs are
     first = device_map[_entry(names[0], device_map)]
-    unnamed = [name for name, _ in network.named_buffers() if _entry(name, device_map) is None]
+    buffers = [name for name, _ in network.named_buffers() if _entry(name, device_map) is None]
+    unnamed = [name.rpartition(".")[0] for name in buffers]  # modules, as accelerate takes no other names
     return {**device_map, **dict.fromkeys(unnamed, first)}
 
 
