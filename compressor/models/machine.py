@@ -20,7 +20,7 @@ STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")  # of device m
 # of a matrix in 4 bits, per number: itself, a byte of scale for 64, and 4 of that scale's own for 256 of them
 PACKED_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 PACKED_SHARE = 0.8  # of a model's numbers, those in such matrices, at least
-BITSANDBYTES = "pip install 'bitsandbytes>=0.46'"
+BITSANDBYTES = "pip install 'bitsandbytes>=0.46.1,<0.51'"
 
 
 @dataclass(frozen=True)

@@ -247,7 +247,7 @@ def test_devices_that_are_not_there(device):
 
 def test_four_bit_needs_its_package(checkpoint, monkeypatch):
     monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "bitsandbytes" else name)
-    with pytest.raises(ModelUnavailableError, match=r"pip install 'bitsandbytes>=0\.46'"):
+    with pytest.raises(ModelUnavailableError, match=r"pip install 'bitsandbytes>=0\.46\.1,<0\.51'"):
         load_model(checkpoint, "cpu", four_bit=True)
 
 

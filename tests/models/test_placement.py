@@ -88,7 +88,7 @@ def test_the_most_exact_entry_counts():
 @pytest.mark.parametrize("method", ["none", "fastv", "visionzip"])
 def test_a_model_under_accelerates_hooks_chats_as_one_without(request, image, family, method, four_bit):
     """What spreads a model over GPUs is a hook around every module; here all of them are on the CPU."""
-    directory = request.getfixturevalue(family)
+    directory = request.getfixturevalue(f"wide_{family}" if four_bit else family)
     plain, hooked = (load_model(directory, "cpu", four_bit=four_bit) for _ in range(2))
     device_map = full_map(family, len(hooked.decoder.layers))
     dispatch_model(hooked.hf, device_map, main_device="cpu", force_hooks=True)
