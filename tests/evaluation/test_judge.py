@@ -20,6 +20,7 @@ from compressor.evaluation.answering import Answers, Setting
 from compressor.evaluation.judge import LocalJudge, mark, open_judge, parse, prompt, scores
 from compressor.evaluation.run_folder import JsonLines
 
+pytestmark = pytest.mark.hub
 GOOD = "Level 1: 7\nLevel 2: 5\nLevel 3: 10\nOverall: 6"
 TURNS = tuple(Turn(f"question {i}?", f"truth {i}") for i in range(3))
 TEXTS = ["a cat", "it sleeps", "a poem"]

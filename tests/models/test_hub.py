@@ -20,6 +20,7 @@ from compressor.models import hub, machine
 from compressor.models.catalog import CARDS, FAMILIES
 from tests.models.fake_hub import COMMIT, serve
 
+pytestmark = pytest.mark.hub
 FILES = FAMILIES["llava"].files
 PART = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -180,10 +181,12 @@ def test_a_name_whose_look_up_hangs_is_not_waited_for(asked, monkeypatch):
     hung.set()
 
 
-def test_what_is_here_needs_no_network(asked, at, card):
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_is_here_needs_no_network(asked, at, card, monkeypatch, offline):
     assert "downloaded" in machine.fit(card, "cpu").sentence
     assert load_model(card.name, "cpu").name == card.name
     at("http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     assert machine.fit(card, "cpu") == machine.Fit(True, "Its files are here.")
     assert load_model(card.name, "cpu").revision == COMMIT
 
@@ -262,9 +265,11 @@ def test_a_checkpoint_that_lacks_nothing_needed_loads_without_the_hub(asked, car
     assert load_model("owner/model", "cpu", allow_hub=True).revision == COMMIT
 
 
-def test_a_part_without_the_hub_is_one_sentence(asked, card, at):
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_part_without_the_hub_is_one_sentence(asked, card, at, monkeypatch, offline):
     download(*PART)
     at("http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     with pytest.raises(ModelUnavailableError, match="check the network"):
         load_model(card.name, "cpu")
 
