@@ -21,6 +21,7 @@ from compressor.models.catalog import CARDS, FAMILIES
 from tests.models.fake_hub import COMMIT, serve
 
 pytestmark = pytest.mark.hub
+OFFLINE = constants.HF_HUB_OFFLINE  # as the environment of this run says
 FILES = FAMILIES["llava"].files
 PART = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -112,6 +113,16 @@ def test_a_repository_is_downloaded_once_and_without_its_code(asked, model, imag
     asked.clear()
     load_model("owner/model", "cpu", allow_hub=True)
     assert asked == []
+
+
+def test_the_environment_of_this_run_is_followed(asked, card, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", OFFLINE)
+    if OFFLINE:
+        with pytest.raises(ModelUnavailableError, match="check the network"):
+            load_model(card.name, "cpu")
+        assert asked == []
+    else:
+        assert load_model(card.name, "cpu").revision == COMMIT
 
 
 def test_a_broken_download_goes_on(asked):
