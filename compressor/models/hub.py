@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from compressor.errors import ModelUnavailableError
+from compressor.errors import ModelUnavailableError, log_cause
 from compressor.models.repository_files import RepositoryFiles
 
 Progress = Callable[[float, str], None]
@@ -75,12 +75,14 @@ def fetch(
     try:
         return cached(repository, revision, files) or _download(repository, revision, files, progress)
     except (OSError, HTTPError, HFValidationError, RuntimeError) as error:  # the last of its transfer library
-        refusal = _refusal(error, repository, revision)
-        if refusal is None:
-            there = cached_part(repository, revision)
-            if there and files.complete_in(there):  # a listing names more, but nothing that is needed
-                return there
-        raise refusal or _unreachable(repository) from error
+        refusal = _refusal(error, repository, revision) or _unreachable(repository)
+        if isinstance(error, HFValidationError):  # no name, under which nothing can be here
+            raise refusal from error
+        there = cached_part(repository, revision)
+        if there and files.complete_in(there):  # a listing names more, but nothing that is needed
+            log_cause(f"Completing {repository}", error)
+            return there
+        raise refusal from error
 
 
 def _download(

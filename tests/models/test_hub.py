@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants, hf_hub_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from safetensors.torch import load_file, save_file
 
 from compressor import load_model
@@ -77,12 +77,11 @@ def card(monkeypatch):
 
 
 def download(*names, listed=True):
-    """Has another program fetch files one by one; a client before 1.32 keeps no listing of the others."""
-    for name in names:
-        found = Path(hf_hub_download("owner/model", name))
-    if not listed:
-        shutil.rmtree(found.parents[2] / "trees", ignore_errors=True)
-    return found.parent
+    """Has another program fetch files: together, which leaves a listing of the repository, or one by one."""
+    if listed:
+        return Path(snapshot_download("owner/model", allow_patterns=list(names)))
+    files = [hf_hub_download("owner/model", name) for name in names]
+    return Path(files[0]).parent
 
 
 def in_shards(directory):
@@ -268,12 +267,13 @@ def test_a_whole_checkpoint_of_an_older_client_needs_no_network(asked, card, at)
     assert asked == []
 
 
-def test_a_checkpoint_that_lacks_nothing_needed_loads_without_the_hub(asked, card, at):
+def test_a_checkpoint_that_lacks_nothing_needed_loads_without_the_hub(asked, card, at, caplog):
     """The listing names more, such as `generation_config.json`, which is fetched where the Hub answers."""
     download(*PART, "model.safetensors")
     at("http://127.0.0.1:9")
     assert load_model(card.name, "cpu").revision == COMMIT
     assert load_model("owner/model", "cpu", allow_hub=True).revision == COMMIT
+    assert "Completing owner/model: ConnectError" in caplog.text
 
 
 @pytest.mark.parametrize("offline", [False, True])
