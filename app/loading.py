@@ -1,5 +1,6 @@
 """The models of this process: which the page offers, and those that are loaded, each once."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -17,7 +18,10 @@ from compressor.errors import (
     NoMemoryLeftError,
     StudioError,
     UnknownModelError,
+    log_cause,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ class Shelf:
         try:
             loading.set_result(self._with_room(load))
         except Exception as error:  # whatever it is, it belongs to those who wait
+            if not isinstance(error, StudioError):  # whose cause is in the log already
+                logger.exception("Loading %s", name)
             loading.set_exception(error)
 
     def _with_room(self, load: Callable[[], Any]) -> Any:
@@ -186,7 +192,7 @@ class Shelf:
         try:
             self.methods(name)
         except StudioError as error:  # whoever opens the page meets it again, and is told there
-            print(f"The model {name} could not be loaded: {error}")
+            logger.warning("The model %s could not be loaded: %s", name, error)
 
 
 def _offer(card: ModelCard) -> Offer:
@@ -208,4 +214,5 @@ def _local_offer(name: str, directory: Path) -> Offer:
     try:
         return _offer(card_of(directory, name))
     except ModelError as error:
+        log_cause(f"Reading the config of {name}", error)
         return Offer(name, name, "A directory on this machine.", False, str(error))

@@ -1,5 +1,11 @@
 """Every error a user can meet: one sentence that says what is wrong and what to do about it."""
 
+import logging
+from pathlib import Path
+from traceback import extract_tb
+
+logger = logging.getLogger(__name__)
+
 
 class StudioError(Exception):
     """Base of all errors that are shown to a person as they are."""
@@ -87,3 +93,23 @@ class DataError(StudioError, ValueError):
 
 class UnknownBenchmarkError(StudioError):
     """No benchmark has this name."""
+
+
+def log_cause(what: str, error: BaseException) -> None:
+    """Log an error whose text no person is shown: one line with those behind it, the traceback as debugging.
+
+    Args:
+        what: was done, without anything that a visitor wrote or showed.
+        error: the cause of a sentence, or the sentence: of that, only what is behind it is logged.
+    """
+    cause = error.__cause__ if isinstance(error, StudioError) else error
+    if cause is None:
+        return
+    behind: list[str] = []
+    while cause is not None:
+        frames = extract_tb(cause.__traceback__)
+        place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+        behind.append(f"{type(cause).__name__}: {' '.join(str(cause).split())}{place}")
+        cause = cause.__cause__ or cause.__context__
+    logger.warning("%s: %s", what, "; ".join(behind))
+    logger.debug("%s: the traceback", what, exc_info=error)

@@ -64,7 +64,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _parts(vocabulary: int, image_size: int, context: int) -> dict:
+def _parts(vocabulary: int, image_size: int, context: int, width: int = 48) -> dict:
     """Configurations of a vision tower and a language model."""
     vision = CLIPVisionConfig(
         hidden_size=32,
@@ -76,7 +76,7 @@ def _parts(vocabulary: int, image_size: int, context: int) -> dict:
     )
     text = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=48,
+        hidden_size=width,
         intermediate_size=64,
         num_hidden_layers=3,
         num_attention_heads=4,
@@ -99,30 +99,54 @@ def _save(directory, model, tokenizer, processor) -> None:
         part.save_pretrained(directory)
 
 
+def _save_llava(directory, width: int = 48) -> None:
+    torch.manual_seed(0)
+    tokenizer = _tokenizer()
+    config = LlavaConfig(**_parts(len(tokenizer), 56, 256, width), image_seq_length=16)
+    processor = CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
+    _save(directory, LlavaForConditionalGeneration(config), tokenizer, processor)
+
+
+def _save_llava_next(directory, width: int = 48) -> None:
+    torch.manual_seed(0)
+    tokenizer = _tokenizer()
+    pinpoints = [[84, 168], [168, 84], [168, 168], [252, 84], [84, 252]]
+    config = LlavaNextConfig(**_parts(len(tokenizer), 84, 1024, width), image_grid_pinpoints=pinpoints)
+    processor = LlavaNextImageProcessorPil(
+        size={"shortest_edge": 84}, crop_size={"height": 84, "width": 84}, image_grid_pinpoints=pinpoints
+    )
+    _save(directory, LlavaNextForConditionalGeneration(config), tokenizer, processor)
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """Directory of a random LLaVA with 16 image tokens."""
-    torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("checkpoint") / "random-llava"
-    tokenizer = _tokenizer()
-    config = LlavaConfig(**_parts(len(tokenizer), 56, 256), image_seq_length=16)
-    processor = CLIPImageProcessor(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56})
-    _save(directory, LlavaForConditionalGeneration(config), tokenizer, processor)
+    _save_llava(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def wide_checkpoint(tmp_path_factory):
+    """The same with matrices whose sides are multiples of 64, as those of published models are."""
+    directory = tmp_path_factory.mktemp("checkpoint") / "wide-llava"
+    _save_llava(directory, width=128)
     return directory
 
 
 @pytest.fixture(scope="session")
 def next_checkpoint(tmp_path_factory):
     """Directory of a random LLaVA-NeXT whose views have 36 tokens each."""
-    torch.manual_seed(0)
     directory = tmp_path_factory.mktemp("checkpoint") / "random-llava-next"
-    tokenizer = _tokenizer()
-    pinpoints = [[84, 168], [168, 84], [168, 168], [252, 84], [84, 252]]
-    config = LlavaNextConfig(**_parts(len(tokenizer), 84, 1024), image_grid_pinpoints=pinpoints)
-    processor = LlavaNextImageProcessorPil(
-        size={"shortest_edge": 84}, crop_size={"height": 84, "width": 84}, image_grid_pinpoints=pinpoints
-    )
-    _save(directory, LlavaNextForConditionalGeneration(config), tokenizer, processor)
+    _save_llava_next(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def wide_next_checkpoint(tmp_path_factory):
+    """The same with matrices whose sides are multiples of 64."""
+    directory = tmp_path_factory.mktemp("checkpoint") / "wide-llava-next"
+    _save_llava_next(directory, width=128)
     return directory
 
 
@@ -247,16 +271,31 @@ def tokenizer_model():
 
 
 @pytest.fixture(scope="session")
-def xcomposer_checkpoint(tmp_path_factory, published_config, published_tensors, tokenizer_model):
-    """Directory of a checkpoint whose tiles have 6 x 6 tokens; with branches that chat never uses."""
-    directory = tmp_path_factory.mktemp("checkpoint") / "random-xcomposer"
+def wide_config(published_config):
+    """Sizes of an XComposer whose matrices have sides that are multiples of 32, and of 64 where they read."""
+    return {**published_config, "hidden_size": 128, "num_attention_heads": 8}
+
+
+@pytest.fixture(scope="session")
+def wide_tensors(published_tensors):
+    """Random weights of these sizes, spread as the published ones."""
+    draw, wider = torch.Generator().manual_seed(0), {96: 128, 160: 192}
+    return {
+        name: torch.randn([wider.get(side, side) for side in tensor.shape], generator=draw) * tensor.std()
+        if tensor.ndim > 1
+        else tensor.mean().expand(wider.get(len(tensor), len(tensor))).clone()
+        for name, tensor in published_tensors.items()
+    }
+
+
+def _save_xcomposer(directory, config, tensors, tokenizer_model) -> None:
+    """A checkpoint whose tiles have 6 x 6 tokens, in two shards."""
     directory.mkdir()
-    config = {**published_config, "model_type": "internlm2", "vocab_size": 340, "max_length": 4096}
+    config = {**config, "model_type": "internlm2", "vocab_size": 340, "max_length": 4096}
     config |= {"torch_dtype": "float32", "vision": {**config["vision"], "image_size": 168}}
     draw = torch.Generator().manual_seed(0)
-    tensors = {**published_tensors, **arrays("weights_unused")}
     for name in ("model.tok_embeddings.weight", "output.weight"):
-        tensors[name] = torch.randn(340, 96, generator=draw) * 0.2
+        tensors[name] = torch.randn(340, config["hidden_size"], generator=draw) * 0.2
     name = "vit.vision_tower.vision_model.embeddings.position_embedding.weight"
     tensors[name] = tensors[name][:145].clone()
     names, weight_map = list(tensors), {}
@@ -267,6 +306,22 @@ def xcomposer_checkpoint(tmp_path_factory, published_config, published_tensors, 
     (directory / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "tokenizer.model").write_bytes(tokenizer_model)
+
+
+@pytest.fixture(scope="session")
+def xcomposer_checkpoint(tmp_path_factory, published_config, published_tensors, tokenizer_model):
+    """Directory of a checkpoint whose tiles have 6 x 6 tokens; with branches that chat never uses."""
+    directory = tmp_path_factory.mktemp("checkpoint") / "random-xcomposer"
+    tensors = {**published_tensors, **arrays("weights_unused")}
+    _save_xcomposer(directory, published_config, tensors, tokenizer_model)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def wide_xcomposer_checkpoint(tmp_path_factory, wide_config, wide_tensors, tokenizer_model):
+    """Directory of a checkpoint with the sizes of `wide_config`."""
+    directory = tmp_path_factory.mktemp("checkpoint") / "wide-xcomposer"
+    _save_xcomposer(directory, wide_config, {**wide_tensors}, tokenizer_model)
     return directory
 
 

@@ -4,12 +4,16 @@ ConvBench's first turn asks what is seen (perception), its second for a conclusi
 something new (creation). The wording is ours.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from compressor.dialogues import Dialogue
 from compressor.errors import JudgeError
@@ -18,6 +22,7 @@ from compressor.evaluation.run_folder import JsonLines
 
 KEY_VARIABLE = "JUDGE_API_KEY"
 REPLY_TOKENS = 128
+TIMEOUT_S = 120.0
 REMINDER = "\n\nWrite nothing but these lines, each with a whole number from 1 to 10."
 
 
@@ -31,8 +36,17 @@ class Judge(Protocol):
         """The model's reply."""
 
 
+class NoRedirect(HTTPRedirectHandler):
+    """Goes to no other address, which would be given the key."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Nothing to ask instead."""
+
+
 class EndpointJudge:
     """A chat model behind an OpenAI-compatible endpoint.
+
+    It is asked without the Hub's client, which refuses every address where HF_HUB_OFFLINE is set.
 
     Args:
         url: of the endpoint, up to and without /chat/completions.
@@ -43,12 +57,10 @@ class EndpointJudge:
     parallel = 8
 
     def __init__(self, url: str, model: str) -> None:
-        from huggingface_hub import InferenceClient
-
         self.name, self.model, self.url = f"{model} at {url}", model, url
-        # without a key of ours the client would send the Hub's token of this machine to the endpoint
-        key = os.environ.get(KEY_VARIABLE) or "none"
-        self.client = InferenceClient(base_url=url, api_key=key, timeout=120)
+        self._headers = {"Content-Type": "application/json"}
+        if key := os.environ.get(KEY_VARIABLE):
+            self._headers["Authorization"] = f"Bearer {key}"
 
     def reply(self, prompt: str) -> str:
         """See the protocol.
@@ -56,16 +68,32 @@ class EndpointJudge:
         Raises:
             JudgeError: the endpoint cannot be reached or refuses.
         """
-        from huggingface_hub.utils import httpx
-
         messages = [{"role": "user", "content": prompt}]
+        asked = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": REPLY_TOKENS,
+            "temperature": 0.0,
+            "stream": False,
+        }
         try:
-            output = self.client.chat_completion(
-                messages, model=self.model, max_tokens=REPLY_TOKENS, temperature=0.0
-            )
-            return output.choices[0].message.content or ""
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, IndexError) as error:
+            request = Request(_completions(self.url), json.dumps(asked).encode(), self._headers)
+            with build_opener(NoRedirect).open(request, timeout=TIMEOUT_S) as response:
+                content = json.load(response)["choices"][0]["message"]["content"]
+            if not isinstance(content, str | None):
+                raise TypeError("its reply is not a text")
+            return content or ""
+        except (OSError, HTTPException, ValueError, TypeError, LookupError) as error:
             raise JudgeError(f"The judge at {self.url} does not answer as it should: {error}") from error
+
+
+def _completions(url: str) -> str:
+    """Where chats are completed, of an endpoint's address that may leave out the common ending."""
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/")
+    if not path.endswith("/chat/completions"):
+        path = f"{path.removesuffix('/v1')}/v1/chat/completions"
+    return urlunsplit(parts._replace(path=path))
 
 
 class LocalJudge:
@@ -88,11 +116,13 @@ class LocalJudge:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(source)
-            self.model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device).eval()
+            self.tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, trust_remote_code=False)
+            self.model = model.to(device).eval()
         except (OSError, ValueError) as error:
             raise JudgeError(
-                f"There is no text model {self.name!r}: name a directory or one of the Hub."
+                f"There is no text model {self.name!r} that needs no code of its own: "
+                "name a directory or one of the Hub."
             ) from error
 
     def reply(self, prompt: str) -> str:

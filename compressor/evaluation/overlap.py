@@ -61,7 +61,7 @@ def prompt_attention(model: VisionLanguageModel, tokens: ImageTokens, question: 
 def shared(kept: Tensor, scores: Tensor) -> float:
     """Share of the tokens `kept` (k,) that are among the k of the highest score (n,)."""
     top = strongest(scores)[: len(kept)]
-    return float(torch.isin(kept, top).double().mean())
+    return int(torch.isin(kept, top).sum()) / len(kept)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -155,12 +156,13 @@ class MetaCompress(nn.Module, Method):
         return table[:n]
 
     def _sinusoids(self, n: int) -> Tensor:
-        exponent = torch.arange(0, self.d, 2, device=self.query.device, dtype=torch.float64) / self.d
-        places = torch.arange(n, device=self.query.device, dtype=torch.float64)
-        angles = places[:, None] / 10000.0**exponent  # (n, ceil(d / 2))
-        table = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, : self.d]
-        table = table / table.norm(dim=1, keepdim=True).clamp_min(1e-12) * self.position_scale
-        return table.to(self.query.dtype)
+        """The table in float64 on the host, as not every device has that, then as the parameters are."""
+        angles = np.arange(n)[:, None] / 10000.0 ** (np.arange(0, self.d, 2) / self.d)  # (n, ceil(d / 2))
+        table = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(n, -1)[:, : self.d]
+        table *= self.position_scale / np.linalg.norm(table, axis=1, keepdims=True).clip(min=1e-12)
+        if self.query.dtype == torch.float32:
+            table = table.astype(np.float32)
+        return torch.from_numpy(table).to(self.query.dtype).to(self.query.device)
 
     def scores(self, embeddings: Tensor, budget: int) -> Tensor:
         """The logits of P before the softmax.

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,15 +10,15 @@ from compressor.methods.base import Method
 from compressor.tokens import ImageTokens
 
 
-def overlaps(cuts: Tensor, size: int) -> Tensor:
+def overlaps(cuts: np.ndarray, size: int) -> np.ndarray:
     """How much of each of `size` unit intervals lies between neighbouring cuts: (k + 1,) -> (k, size)."""
-    units = torch.arange(size, dtype=cuts.dtype)
-    upper = torch.minimum(cuts[1:, None], units + 1)
-    lower = torch.maximum(cuts[:-1, None], units)
-    return (upper - lower).clamp_min(0)
+    units = np.arange(size)
+    upper = np.minimum(cuts[1:, None], units + 1)
+    lower = np.maximum(cuts[:-1, None], units)
+    return (upper - lower).clip(min=0)
 
 
-def grid_cells(rows: int, columns: int, m: int) -> Tensor:
+def grid_cells(rows: int, columns: int, m: int) -> np.ndarray:
     """Weights (m, rows * columns) of m cells of equal area that tile a token grid, in raster order.
 
     The grid is cut into bands and each band into cells, with as many bands as make the cells most square. The
@@ -28,14 +29,14 @@ def grid_cells(rows: int, columns: int, m: int) -> Tensor:
     bands = round(math.sqrt(m * rows / columns))
     bands = min(max(bands, math.ceil(m / columns), 1), rows, m)
     ends = [(band * m) // bands for band in range(bands + 1)]
-    heights = overlaps(torch.tensor(ends, dtype=torch.float64) * rows / m, rows)
+    heights = overlaps(np.array(ends) * rows / m, rows)
     cells = []
     for band in range(bands):
         count = ends[band + 1] - ends[band]
-        widths = overlaps(torch.arange(count + 1, dtype=torch.float64) * columns / count, columns)
-        cells.append(torch.einsum("r,kc->krc", heights[band], widths).reshape(count, rows * columns))
-    weights = torch.cat(cells)
-    return weights / weights.sum(1, keepdim=True)
+        widths = overlaps(np.arange(count + 1) * columns / count, columns)
+        cells.append(np.einsum("r,kc->krc", heights[band], widths).reshape(count, rows * columns))
+    weights = np.concatenate(cells)
+    return weights / weights.sum(1, keepdims=True)
 
 
 class Spatial(Method):
@@ -61,12 +62,12 @@ class Spatial(Method):
         cells = [grid.rows * grid.columns for grid in grids]
         total, seen, used = self.most(tokens), 0, 0
         budget = self.size(tokens, budget)
-        weights = torch.zeros(budget, len(tokens), dtype=torch.float64)
+        weights = np.zeros((budget, len(tokens)), np.float32)
         for grid, count in zip(grids, cells, strict=True):
             seen += count
             end = budget * seen // total
             if end > used:
-                columns = torch.from_numpy(grid.indices().reshape(-1))
-                weights[used:end, columns] = grid_cells(grid.rows, grid.columns, end - used)
+                cells_of_grid = grid_cells(grid.rows, grid.columns, end - used)
+                weights[used:end, grid.indices().reshape(-1)] = cells_of_grid
             used = end
-        return weights.to(tokens.embeddings.device, torch.float32)
+        return torch.from_numpy(weights).to(tokens.embeddings.device)

@@ -120,7 +120,7 @@ class VisionZip(VisionMethod):
         [CLS], and the contextual tokens view by view.
         """
         cls = int(self.class_token)
-        views = order.double().split([block.shape[1] - cls for block in blocks])
+        views = order.split([block.shape[1] - cls for block in blocks])
         group, place = [], []
         for number, (block, places) in enumerate(zip(blocks, views, strict=True)):
             kind = torch.ones(
@@ -129,6 +129,6 @@ class VisionZip(VisionMethod):
             kind[:cls], kind[len(block) - contextual_share(len(block)) :] = 2, 3
             kind *= number > 0
             group.append(kind)
-            place.append((block[:, cls:].double() @ places) * (kind == 1))
+            place.append(places[block[:, cls:].argmax(1)] * (kind == 1))  # a dominant row reads one patch
         by_place = torch.cat(place).sort(stable=True).indices
         return super().join(blocks, order)[by_place[torch.cat(group)[by_place].sort(stable=True).indices]]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from compressor.errors import InvalidOptionError
+from compressor.models.repository_files import RepositoryFiles
+from compressor.models.weight_files import PICKLED, SAFETENSORS
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Family:
     Args:
         title: to show.
         home: "module:loader" beside this one.
-        files: what is downloaded of a repository; never code.
+        files: of a repository.
         packages: needed beyond those of every model, by the name they are installed under.
         parts: the `model_type` that parts of config.json must name where they name one.
         options: by name, those that its models have.
@@ -50,7 +52,7 @@ class Family:
 
     title: str
     home: str
-    files: tuple[str, ...]
+    files: RepositoryFiles
     packages: tuple[str, ...] = ()
     parts: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -73,7 +75,17 @@ class Family:
 
 
 _LLAVA_PARTS = {"text_config": "llama", "vision_config": "clip_vision_model"}
-_LLAVA_FILES = ("*.json", "model*.safetensors", "tokenizer.model", "*.jinja")
+_LLAVA_FILES = RepositoryFiles(
+    ("*.json", "model*.safetensors", "tokenizer.model", "*.jinja"),
+    needed=(
+        ("config.json",),
+        ("preprocessor_config.json", "processor_config.json"),
+        ("tokenizer_config.json",),
+        ("tokenizer.json",),
+    ),
+    weights=(SAFETENSORS,),
+    entries={"processor_config.json": "image_processor"},
+)
 FAMILIES = {
     "llava": Family(
         "LLaVA-1.5",
@@ -93,7 +105,11 @@ FAMILIES = {
     "internlm2": Family(
         "InternLM-XComposer-2.5",
         "xcomposer:load",
-        ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
+        RepositoryFiles(
+            ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
+            needed=(("config.json",), ("tokenizer.model",)),
+            weights=(SAFETENSORS, PICKLED),
+        ),
         packages=("sentencepiece",),
         options={
             "hd_num": Option(

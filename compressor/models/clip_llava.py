@@ -1,6 +1,8 @@
 """What the LLaVA families share: a CLIP tower, a projector, a Llama, and the Vicuna template."""
 
 import re
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,8 +48,8 @@ class ClipLlava(VisionLanguageModel):
         device, dtype, four_bit, device_map: where and how to compute, as of `load_parts`.
     Raises:
         OSError, ValueError: as `from_pretrained` does.
-        ModelMismatchError: the weights are not those of the config, or the encoder is read in a way that this
-            project does not know.
+        ModelMismatchError: weights or tokenizer are not those of the config, or the encoder is read in a way
+            that this project does not know.
         ModelUnavailableError: weights are missing or damaged.
     """
 
@@ -87,6 +89,8 @@ class ClipLlava(VisionLanguageModel):
         self.eos_id = self.tokenizer.eos_token_id
         self.decoder = llama_decoder(language, self.hf.lm_head)
         self.hooks = self._tower_hooks()
+        if parts is not source:
+            self._require_tokenizer()
 
     def _tower_hooks(self) -> TowerHooks:
         tower, layer = self.hf.model.vision_tower, self.hf.config.vision_feature_layer
@@ -121,12 +125,47 @@ class ClipLlava(VisionLanguageModel):
             for index, layout in enumerate(layouts)
         ]
 
+    def _require_tokenizer(self) -> None:
+        """Refuse a tokenizer with which no question can be asked.
+
+        Raises:
+            ModelMismatchError: it is not that of the model.
+        """
+        ids = set(self.tokenizer.get_vocab().values())
+        if self.image_token_id not in ids:
+            fault = f"has no token {self.image_token_id}, which stands for the image"
+        elif self.eos_id is None:
+            fault = "has no token that ends an answer"
+        elif max(ids - set(self._special)) >= len(self.hf.get_input_embeddings().weight):
+            fault = "has more tokens than the model has embeddings"
+        else:
+            try:
+                self.prompt_ids("a", first=True)
+                self.unknown_words("a")
+                return
+            except InvalidQuestionError:
+                fault = f"does not read the image's token {self._special[self.image_token_id]!r} as one"
+        raise ModelMismatchError(
+            f"The tokenizer of {self.name!r} {fault}; get config and tokenizer of the same model."
+        )
+
+    @cached_property
+    def _special(self) -> dict[int, str]:
+        """The tokens that no text may spell, by id: all that the tokenizer marks as special, and the image's.
+
+        One that is only among the added tokens, as older tokenizers have them, is marked all the same.
+        """
+        tokenizer = self.tokenizer
+        marked = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if token.special}
+        ids = {*tokenizer.all_special_ids, *marked, self.image_token_id}
+        return {id_: tokenizer.convert_ids_to_tokens(id_) for id_ in ids}
+
     def prompt_ids(self, question: str, first: bool) -> list[int]:
         """The Vicuna template of LLaVA; the whole turn is tokenised at once, as the model was trained."""
-        image = f"{self.tokenizer.convert_ids_to_tokens(self.image_token_id)}\n" if first else ""
+        image = f"{self._special[self.image_token_id]}\n" if first else ""
         text = f"{self.system if first else ''}USER: {image}{self._literal(question)} ASSISTANT:"
         ids = self.tokenizer(text, add_special_tokens=first)["input_ids"]
-        special = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        special = set(self._special) - {self.tokenizer.unk_token_id}
         begins = first and ids[0] == self.tokenizer.bos_token_id
         found = [token for token in ids[1 if begins else 0 :] if token in special]
         if found != ([self.image_token_id] if first else []):
@@ -135,10 +174,14 @@ class ClipLlava(VisionLanguageModel):
 
     def _literal(self, text: str) -> str:
         """Text that spells no special token any more: a space breaks each after its first letter."""
-        names = sorted(map(re.escape, self.tokenizer.all_special_tokens), key=len, reverse=True)
+        names = sorted(map(re.escape, self._special.values()), key=len, reverse=True)
         return re.sub(
             "|".join(names), lambda found: f"{found[0][0]} {found[0][1:]}", text, flags=re.IGNORECASE
         )
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See the base class."""
+        return super().decode([id_ for id_ in ids if id_ not in self._special])
 
     def unknown_words(self, text: str) -> list[str]:
         """See the base class; empty for tokenizers that fall back to bytes."""

@@ -9,7 +9,12 @@ import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
+from compressor.errors import ModelMismatchError
+
 QUANT_TYPE, DOUBLE = "nf4", True
+# bitsandbytes' kernels for CPUs take the scale of another block where a row of a matrix does not consist of
+# whole blocks of 64, and pack 32 rows at a time
+CPU_COLUMNS, CPU_ROWS = 64, 32
 
 
 def quantisation_config(dtype: torch.dtype, full_precision: Sequence[str]) -> BitsAndBytesConfig:
@@ -66,3 +71,23 @@ def quantised(layer: nn.Linear, weight: Tensor) -> nn.Parameter:
         weight, requires_grad=False, compress_statistics=DOUBLE, quant_type=QUANT_TYPE, module=layer
     )
     return made.to(weight.device)
+
+
+def require_cpu_shapes(network: nn.Module, name: str) -> None:
+    """Refuse 4-bit layers that a CPU would compute wrong, without an error; GPUs have kernels of their own.
+
+    Args:
+        network: with 4-bit layers, with or without their weights.
+        name: of the model.
+    Raises:
+        ModelMismatchError: there is such a layer.
+    """
+    for layer_name, layer in network.named_modules():
+        if not isinstance(layer, nn.Linear) or not is_four_bit(layer.weight):
+            continue
+        if layer.in_features % CPU_COLUMNS or layer.out_features % CPU_ROWS:
+            raise ModelMismatchError(
+                f"4-bit weights on a CPU need layers that read a multiple of {CPU_COLUMNS} numbers and "
+                f"give one of {CPU_ROWS}, but {layer_name} of {name!r} reads {layer.in_features} and gives "
+                f"{layer.out_features}; use a GPU, or leave 4-bit out."
+            )

@@ -2,13 +2,14 @@
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from compressor.errors import ModelUnavailableError
+from compressor.errors import ModelUnavailableError, log_cause
+from compressor.models.repository_files import RepositoryFiles
 
 Progress = Callable[[float, str], None]
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
@@ -22,83 +23,118 @@ def cache_directory() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def cached(repository: str, revision: str | None, files: Sequence[str]) -> Path | None:
+def cached(repository: str, revision: str | None, files: RepositoryFiles) -> Path | None:
     """The directory of a checkpoint that was downloaded before, whole; looks at no network.
 
     Args:
         repository: its id.
         revision: a commit or a branch; the newest that is here if None.
-        files: patterns of names.
+        files: that make it whole, beside those that a listing of the repository names, where one is here.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(
+        directory = Path(
             snapshot_download(
-                repository, revision=revision, allow_patterns=list(files), local_files_only=True
+                repository, revision=revision, allow_patterns=list(files.patterns), local_files_only=True
             )
         )
     except LocalEntryNotFoundError:
         return None
+    return directory if files.complete_in(directory) else None
+
+
+def cached_part(repository: str, revision: str | None) -> Path | None:
+    """The directory of a checkpoint of which at least config.json is here; looks at no network.
+
+    Args:
+        repository, revision: as of `cached`.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def fetch(
-    repository: str, revision: str | None, files: Sequence[str], progress: Progress | None = None
+    repository: str, revision: str | None, files: RepositoryFiles, progress: Progress | None = None
 ) -> Path:
-    """The directory of a checkpoint, downloaded where it is not here yet; a broken download goes on.
+    """The directory of a checkpoint; what of it is not here yet is downloaded, a broken download goes on.
 
     Args:
         repository: its id.
         revision: a commit or a branch; the newest if None.
-        files: patterns of names.
+        files: that make a checkpoint.
         progress: is told the share that is here, and a sentence; a bar in the terminal if None.
     Raises:
         ModelUnavailableError: no network, no such repository or revision, no access, or no room.
     """
+    from huggingface_hub.errors import HFValidationError, HTTPError
+
+    try:
+        return cached(repository, revision, files) or _download(repository, revision, files, progress)
+    except (OSError, HTTPError, HFValidationError, RuntimeError) as error:  # the last of its transfer library
+        refusal = _refusal(error, repository, revision) or _unreachable(repository)
+        if isinstance(error, HFValidationError):  # no name, under which nothing can be here
+            raise refusal from error
+        there = cached_part(repository, revision)
+        if there and files.complete_in(there):  # a listing names more, but nothing that is needed
+            log_cause(f"Completing {repository}", error)
+            return there
+        raise refusal from error
+
+
+def _download(
+    repository: str, revision: str | None, files: RepositoryFiles, progress: Progress | None
+) -> Path:
     from huggingface_hub import snapshot_download
+
+    info = _first_answer(repository, revision)
+    if lacking := files.lacking_names([file.rfilename for file in info.siblings or ()]):
+        raise ModelUnavailableError(
+            f"{repository} on the Hub has no {lacking}, without which it cannot be loaded here; "
+            "choose another repository."
+        )
+    bar = progress and _reporting(progress, repository, _missing_bytes(repository, info, files))
+    return Path(
+        snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=list(files.patterns),
+            etag_timeout=TIMEOUT_S,
+            tqdm_class=bar,
+        )
+    )
+
+
+def _refusal(error: Exception, repository: str, revision: str | None) -> ModelUnavailableError | None:
+    """What the Hub, or the disk, refuses; None where the Hub cannot be reached."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
-        HTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    try:
-        if there := cached(repository, revision, files):
-            return there
-        info = _first_answer(repository, revision)
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                allow_patterns=list(files),
-                etag_timeout=TIMEOUT_S,
-                tqdm_class=progress and _reporting(progress, repository, _size(info, files)),
-            )
-        )
-    except GatedRepoError as error:
+    if isinstance(error, GatedRepoError):
         reason = "gives its files only to those who accepted its terms: accept them on its page on the Hub, "
-        raise ModelUnavailableError(f"{repository} {reason}then run hf auth login.") from error
-    except RevisionNotFoundError as error:
-        raise ModelUnavailableError(
+        return ModelUnavailableError(f"{repository} {reason}then run hf auth login.")
+    if isinstance(error, RevisionNotFoundError):
+        return ModelUnavailableError(
             f"{repository} has no revision {revision!r} any more; choose another, or none for the newest."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ModelUnavailableError(
+        )
+    if isinstance(error, RepositoryNotFoundError | HFValidationError):
+        return ModelUnavailableError(
             f"There is no repository {repository!r} on the Hub, or it is private; "
             "check its name, or run hf auth login."
-        ) from error
-    except OSError as error:
-        if error.errno in DISK:
-            raise ModelUnavailableError(
-                f"{repository} cannot be kept in {cache_directory()}: {os.strerror(error.errno)}; "
-                "make room, or let HF_HOME name another place."
-            ) from error
-        raise _unreachable(repository) from error
-    except (HTTPError, RuntimeError) as error:  # the latter of the Hub's own transfer library
-        raise _unreachable(repository) from error
+        )
+    if isinstance(error, OSError) and error.errno in DISK:
+        return ModelUnavailableError(
+            f"{repository} cannot be kept in {cache_directory()}: {os.strerror(error.errno)}; "
+            "make room, or let HF_HOME name another place."
+        )
+    return None
 
 
 def _first_answer(repository: str, revision: str | None) -> Any:
@@ -130,14 +166,15 @@ def _unreachable(repository: str) -> ModelUnavailableError:
     )
 
 
-def _size(info: Any, files: Sequence[str]) -> int:
-    """Bytes of what is downloaded of a repository."""
+def _missing_bytes(repository: str, info: Any, files: RepositoryFiles) -> int:
+    """Bytes of what is still to be downloaded of a repository."""
     from huggingface_hub.utils import filter_repo_objects
 
     chosen = filter_repo_objects(
-        info.siblings or (), allow_patterns=list(files), key=lambda file: file.rfilename
+        info.siblings or (), allow_patterns=list(files.patterns), key=lambda file: file.rfilename
     )
-    return sum(file.size or 0 for file in chosen)
+    there = cached_part(repository, info.sha)
+    return sum(file.size or 0 for file in chosen if not (there and (there / file.rfilename).is_file()))
 
 
 def _reporting(progress: Progress, repository: str, total: int) -> type:

@@ -15,6 +15,7 @@ from compressor.errors import (
     NoMemoryLeftError,
     StudioError,
     UnknownModelError,
+    log_cause,
 )
 from compressor.models import hub, machine
 from compressor.models.base import VisionLanguageModel
@@ -22,6 +23,7 @@ from compressor.models.catalog import CARDS, FAMILIES, ModelCard
 from compressor.models.directory import card_of, family_of
 from compressor.models.hub import Progress
 from compressor.models.machine import DeviceMap
+from compressor.models.repository_files import CONFIG
 from compressor.models.weight_files import damaged
 
 MODELS = ASSETS / "models"
@@ -61,14 +63,28 @@ def load_model(
         InvalidOptionError: there is no device, or way to spread a model, of this name, or its family has no
             such option or value.
     """
-    device = machine.choose_device(device)
-    machine.require_device_map(device_map)
-    means = {
-        "device": device,
-        "dtype": dtype or machine.default_dtype(device),
-        "four_bit": four_bit,
-        "device_map": device_map,
-    }
+    try:
+        device = machine.choose_device(device)
+        machine.require_device_map(device_map)
+        means = {
+            "device": device,
+            "dtype": dtype or machine.default_dtype(device),
+            "four_bit": four_bit,
+            "device_map": device_map,
+        }
+        return _find_and_load(name, means, options, allow_hub, progress)
+    except StudioError as error:
+        log_cause(f"Loading {name}", error)
+        raise
+
+
+def _find_and_load(
+    name: str | Path,
+    means: dict[str, Any],
+    options: dict[str, Any],
+    allow_hub: bool,
+    progress: Progress | None,
+) -> VisionLanguageModel:
     report = progress or (lambda share, sentence: None)
     card = CARDS.get(str(name))
     if card is not None:
@@ -112,7 +128,7 @@ def _of_repository(
     repository: str, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
 ) -> Path:
     """The directory of any Hub repository of a supported family; its config tells the family first."""
-    family = family_of(hub.fetch(repository, None, ["config.json"]), repository)
+    family = family_of(hub.fetch(repository, None, CONFIG), repository)
     _require(family, means, options)
     return hub.fetch(repository, None, FAMILIES[family].files, progress and _first_part(progress))
 
@@ -164,6 +180,11 @@ def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, 
 
 
 def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
+    if any('"auto_map"' in file.read_text(encoding="utf-8") for file in directory.glob("*config.json")):
+        return ModelUnavailableError(
+            f"The model in {directory.name!r} needs code of its own, which is never run here; "
+            "use a checkpoint that needs none."
+        )
     return ModelUnavailableError(
         f"The model in {directory.name!r} could not be loaded; "
         f"check that the directory holds a complete {FAMILIES[family].title} checkpoint."

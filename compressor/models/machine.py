@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from compressor.errors import InvalidOptionError, ModelUnavailableError, NoMemoryLeftError
-from compressor.models import hub
+from compressor.models import container, hub
 from compressor.models.catalog import FAMILIES, ModelCard
+from compressor.models.weight_files import stored_bytes
 
 DeviceMap = str | Mapping[str, int | str]
 STRATEGIES = ("auto", "balanced", "balanced_low_0", "sequential")  # of device maps, by their names
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 # of a matrix in 4 bits, per number: itself, a byte of scale for 64, and 4 of that scale's own for 256 of them
 PACKED_BYTES = 1 / 2 + 1 / 64 + 4 / (64 * 256)
 PACKED_SHARE = 0.8  # of a model's numbers, those in such matrices, at least
-BITSANDBYTES = "pip install 'bitsandbytes>=0.46'"
+BITSANDBYTES = "pip install 'bitsandbytes>=0.46.1,<0.51'"
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,28 @@ def fit(
     )
     if refusal:
         return Fit(False, refusal)
-    if not card.repository or hub.cached(card.repository, card.revision, FAMILIES[card.family].files):
+    files = FAMILIES[card.family].files
+    if not card.repository or hub.cached(card.repository, card.revision, files):
         return Fit(True, "Its files are here.")
-    free = disk_free(hub.cache_directory())
-    if free < card.memory_gb * 1e9:
+    part = hub.cached_part(card.repository, card.revision)
+    left = card.memory_gb - (stored_bytes(part) / 1e9 if part else 0.0)
+    free = disk_free(hub.cache_directory()) / 1e9
+    if free < left:
         return Fit(
             False,
-            f"{card.title} is a download of about {card.memory_gb:.1f} GB and the disk has "
-            f"{free / 1e9:.1f} GB left; make room, or let HF_HOME name a larger disk.",
+            f"{card.title} is a download of about {left:.1f} GB and the disk has {free:.1f} GB left; "
+            "make room, or let HF_HOME name a larger disk.",
         )
-    return Fit(True, f"It is downloaded when it is first loaded, about {card.memory_gb:.1f} GB.")
+    if part:
+        rest = f"about {max(left, 0.0):.1f} GB"
+        return Fit(
+            True, f"A part of its files is here; the rest, {rest}, is downloaded when it is first loaded."
+        )
+    return Fit(True, f"It is downloaded when it is first loaded, about {left:.1f} GB.")
 
 
 def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:
-    """How this machine holds a model at best: as it is, over several GPUs, or in 4-bit.
+    """How this machine holds a model at best: as it is, over several GPUs, or in a smaller precision.
 
     Returns:
         whether it fits; and the options of `load_model` for it.
@@ -81,9 +89,9 @@ def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:
 
 
 def _further_ways() -> list[dict[str, Any]]:
-    """Options of `load_model` by which a model takes less of a GPU, the most faithful first."""
+    """Options of `load_model` by which a model takes less memory, the most faithful first."""
     if not torch.cuda.is_available():  # a CPU would compute with 4-bit weights, but for minutes
-        return []
+        return [{"dtype": torch.bfloat16}]
     spread, packed = {"device_map": "auto"}, {"four_bit": True}
     return [spread, packed, spread | packed] if torch.cuda.device_count() > 1 else [packed]
 
@@ -178,10 +186,12 @@ def lacking_memory(
     precision = "4-bit" if four_bit else str(dtype).removeprefix("torch.")
     where = "this machine has" if device.type == "cpu" else "the GPUs have" if spread else "the GPU has"
     instead = "use a smaller model or a larger machine"
-    packed = weight_bytes(card, dtype, four_bit=True)
+    halved, packed = weight_bytes(card, torch.bfloat16), weight_bytes(card, dtype, four_bit=True)
     if device.type == "cuda" and not four_bit and packed <= there:
         package = "" if find_spec("bitsandbytes") else f", which needs {BITSANDBYTES}"
         instead = f"load it in 4-bit, about {packed / 1e9:.1f} GB{package}, or use a smaller model"
+    elif device.type == "cpu" and not four_bit and halved < needed and halved <= there:
+        instead = f"it would fit with --dtype bfloat16, about {halved / 1e9:.1f} GB, or use a smaller model"
     return (
         f"{card.title} needs about {needed / 1e9:.1f} GB of memory in {precision} and {where} "
         f"{there / 1e9:.1f} GB; {instead}."
@@ -242,8 +252,8 @@ def memory(device: torch.device, spread: bool = False) -> tuple[int, int]:
         return sum(frees), sum(totals)
     import psutil
 
-    found, limit = psutil.virtual_memory(), _container_limit()
-    return min(found.available, limit), min(found.total, limit)
+    found, (free, total) = psutil.virtual_memory(), container.memory()
+    return int(min(found.available, free)), int(min(found.total, total))
 
 
 def disk_free(directory: Path) -> int:
@@ -251,11 +261,3 @@ def disk_free(directory: Path) -> int:
     while not directory.exists():
         directory = directory.parent
     return shutil.disk_usage(directory).free
-
-
-def _container_limit() -> float:
-    """What a container may use, which the machine's memory does not tell."""
-    for path in map(Path, CGROUP_LIMITS):
-        if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
-            return int(text)
-    return float("inf")

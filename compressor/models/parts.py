@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from compressor.errors import ModelMismatchError, ModelUnavailableError
-from compressor.models.four_bit import quantisation_config
+from compressor.models.four_bit import quantisation_config, require_cpu_shapes
 from compressor.models.machine import DeviceMap
 from compressor.models.placement import require_gpus, require_together
 from compressor.models.weight_files import SAFETENSORS, require_whole, weight_files
@@ -48,7 +48,8 @@ def load_parts(
         device_map: how to spread over several GPUs.
     Raises:
         OSError, ValueError: as `from_pretrained` does.
-        ModelMismatchError: the weights are not those that the config describes.
+        ModelMismatchError: the weights are not those that the config describes, or a CPU cannot compute with
+            them in 4 bits.
         ModelUnavailableError: weights are missing or damaged, or the GPUs are too small.
         InvalidOptionError: the device map parts what has to be together.
     """
@@ -66,6 +67,8 @@ def load_parts(
         output_loading_info=True,
     )
     _require_exact(report, source.name)
+    if four_bit and hf.device.type == "cpu":
+        require_cpu_shapes(hf, source.name)
     if isinstance(device_map, str):
         require_gpus(hf.hf_device_map, source.name)
     require_together(
@@ -73,8 +76,11 @@ def load_parts(
         for name, parameter in hf.model.named_parameters()
         if "embed_tokens" in name or not name.startswith("language_model.")
     )
-    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
-    processor = AutoImageProcessor.from_pretrained(source, local_files_only=True, backend="pil")
+    # left open, whether a checkpoint's own code may run would be asked on the terminal
+    tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+    processor = AutoImageProcessor.from_pretrained(
+        source, local_files_only=True, trust_remote_code=False, backend="pil"
+    )
     return Parts(hf, tokenizer, processor)
 
 

@@ -37,10 +37,15 @@ def places(
         return {"": device}
     if isinstance(device_map, str):
         return _inferred(network, dtype, device_map, whole)
-    for name, _ in network.named_parameters():
+    names = [name for name, _ in network.named_parameters()]
+    for name in names:
         if _entry(name, device_map) is None:
             raise InvalidOptionError(f"The device map does not say where {name} goes; add its module.")
-    return device_map
+    # what reads a buffer brings it along; the first weights are where the inputs are
+    first = device_map[_entry(names[0], device_map)]
+    buffers = [name for name, _ in network.named_buffers() if _entry(name, device_map) is None]
+    unnamed = [name.rpartition(".")[0] for name in buffers]  # modules, as accelerate takes no other names
+    return {**device_map, **dict.fromkeys(unnamed, first)}
 
 
 def _inferred(network: nn.Module, dtype: torch.dtype, strategy: str, whole: list[str]) -> Places:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from compressor.errors import ModelUnavailableError, UnknownModelError
+from compressor.errors import ModelUnavailableError, UnknownModelError, log_cause
 from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS
 from compressor.models.machine import require_memory
@@ -175,6 +175,7 @@ def random_model(
             torch.manual_seed(seed)
             return BUILDERS[name](name, device, dtype)
     except (MemoryError, torch.OutOfMemoryError) as error:
+        log_cause(f"Making {name}", error)
         raise ModelUnavailableError(
             f"There is not enough memory for {name!r}; use a smaller model."
         ) from error

@@ -1,17 +1,19 @@
 """The files of a checkpoint's weights: which there are, whether all are there, and whether each is whole."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.errors import ModelUnavailableError
 
-# (index, pattern of the files it names)
-SAFETENSORS = ("model.safetensors.index.json", "model*.safetensors")
-PICKLED = ("pytorch_model.bin.index.json", "pytorch_model*.bin")
+WeightFormat = tuple[str, str]  # an index, and a pattern of the files that it names
+SAFETENSORS: WeightFormat = ("model.safetensors.index.json", "model*.safetensors")
+PICKLED: WeightFormat = ("pytorch_model.bin.index.json", "pytorch_model*.bin")
+SHARD = re.compile(r"-\d+-of-\d+\.")  # in the name of a file that holds a part of the weights
 
 
-def weight_files(directory: Path, formats: Sequence[tuple[str, str]]) -> list[Path]:
+def weight_files(directory: Path, formats: Sequence[WeightFormat]) -> list[Path]:
     """The files of the first format that the directory has, by its index where there is one.
 
     Raises:
@@ -27,6 +29,8 @@ def weight_files(directory: Path, formats: Sequence[tuple[str, str]]) -> list[Pa
         else:
             files = sorted(directory.glob(pattern))
         missing = [file.name for file in files if not file.is_file()]
+        if any(SHARD.search(file.name) for file in files) and not (directory / index).is_file():
+            missing.append(index)
         if missing:
             raise ModelUnavailableError(
                 f"The checkpoint {directory.name!r} lacks {', '.join(missing)}; finish its download."

@@ -17,6 +17,7 @@ from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomp
 from compressor.models.base import Views, VisionLanguageModel
 from compressor.models.catalog import FAMILIES
 from compressor.models.directory import read_config
+from compressor.models.four_bit import require_cpu_shapes
 from compressor.models.internlm2_tokenizer import InternLM2Tokenizer
 from compressor.models.llama import llama_decoder
 from compressor.models.machine import DeviceMap
@@ -200,6 +201,8 @@ def from_checkpoint(
     found = places(network, torch.device(device), dtype, device_map, WHOLE)
     if isinstance(device_map, str):
         require_gpus(found, name)
+    if four_bit and any(torch.device(place).type == "cpu" for place in found.values()):
+        require_cpu_shapes(network, name)
     assign(network, tensors, found, dtype)
     require_together(
         parameter

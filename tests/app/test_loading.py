@@ -27,15 +27,31 @@ def test_a_model_is_loaded_once_for_many(model):
     assert loads == ["tiny"]
 
 
-def test_a_model_that_fails_to_load_blocks_nobody(model, capsys):
+def test_a_model_that_fails_to_load_blocks_nobody(model, caplog):
     def load(name, progress):
         raise ModelUnavailableError("Its files are missing.")
 
     shelf = Shelf(load)
     shelf.warm("tiny").join(10)
-    assert "Its files are missing." in capsys.readouterr().out
+    assert "Its files are missing." in caplog.text
     with pytest.raises(ModelUnavailableError):
         shelf.get("tiny")
+
+
+def test_the_log_says_why_a_model_could_not_be_loaded(caplog, tmp_path):
+    def load(name, progress):
+        raise KeyError("a bug")
+
+    shelf = Shelf(load)
+    with pytest.raises(KeyError):
+        shelf.get("tiny")
+    assert "Loading tiny" in caplog.text and "KeyError: 'a bug'" in caplog.text and "in load" in caplog.text
+    caplog.clear()
+    (tmp_path / "config.json").write_text("{")
+    (offer,) = Shelf(load, {"broken": tmp_path}).offers[-1:]
+    assert (
+        "cannot be read" in offer.sentence and "Reading the config of broken: JSONDecodeError" in caplog.text
+    )
 
 
 def test_a_load_that_failed_is_tried_again(model):

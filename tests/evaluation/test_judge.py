@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -19,6 +20,7 @@ from compressor.evaluation.answering import Answers, Setting
 from compressor.evaluation.judge import LocalJudge, mark, open_judge, parse, prompt, scores
 from compressor.evaluation.run_folder import JsonLines
 
+pytestmark = pytest.mark.hub
 GOOD = "Level 1: 7\nLevel 2: 5\nLevel 3: 10\nOverall: 6"
 TURNS = tuple(Turn(f"question {i}?", f"truth {i}") for i in range(3))
 TEXTS = ["a cat", "it sleeps", "a poem"]
@@ -74,14 +76,19 @@ def endpoint():
             reply = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]})
             self.send_response(server.status)
             self.send_header("Content-Type", "application/json")
+            self.send_header("Location", server.location)
             self.end_headers()
             self.wfile.write(reply.encode())
+
+        def do_GET(self) -> None:
+            server.asked.append((self.path, self.headers.get("Authorization"), {}))
+            self.send_error(404)
 
         def log_message(self, *args) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.say, server.status = [], lambda text: GOOD, 200
+    server.asked, server.say, server.status, server.location = [], lambda text: GOOD, 200, ""
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -95,12 +102,36 @@ def test_an_endpoint_is_asked_once_and_never_given_the_hubs_token(endpoint, monk
     assert scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
     ((path, authorization, body),) = endpoint.asked
     assert path == "/v1/chat/completions"
-    assert "hf_secret" not in authorization
+    assert authorization is None
     assert body["model"] == "some-model"
     assert body["temperature"] == 0
     monkeypatch.setenv("JUDGE_API_KEY", "mine")
     open_judge(endpoint.url, "some-model").reply("x")
     assert endpoint.asked[-1][1] == "Bearer mine"
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_an_endpoint_is_asked_whether_the_hub_is_or_not(endpoint, monkeypatch, offline) -> None:
+    """HF_HUB_OFFLINE is about the Hub, and a judge is somewhere else."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    assert open_judge(endpoint.url, "some-model").reply("x") == GOOD
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_an_address_may_leave_out_its_common_ending(endpoint, ending) -> None:
+    judge = open_judge(endpoint.url.removesuffix("/v1") + ending + "?version=2", "some-model")
+    judge.reply("x")
+    assert endpoint.asked[-1][0] == "/v1/chat/completions?version=2"
+    open_judge(endpoint.url.replace("v1", "api/chat/completions"), "some-model").reply("x")
+    assert endpoint.asked[-1][0] == "/api/chat/completions"
+
+
+def test_a_key_goes_nowhere_else(endpoint, monkeypatch) -> None:
+    monkeypatch.setenv("JUDGE_API_KEY", "mine")
+    endpoint.status, endpoint.location = 302, endpoint.url + "/elsewhere"
+    with pytest.raises(JudgeError, match="does not answer"):
+        open_judge(endpoint.url, "some-model").reply("x")
+    assert len(endpoint.asked) == 1
 
 
 def test_a_reply_without_scores_is_asked_for_again_then_left_out(endpoint) -> None:
@@ -153,9 +184,14 @@ def test_an_endpoint_that_fails_is_said_in_a_sentence(endpoint) -> None:
         judge.reply("x")
     endpoint.status, endpoint.say = 200, lambda text: None
     assert judge.reply("x") == ""
+    endpoint.say = lambda text: [{"type": "text", "text": GOOD}]
+    with pytest.raises(JudgeError, match="does not answer"):
+        judge.reply("x")
     nobody = open_judge("http://127.0.0.1:9/v1", "some-model")
     with pytest.raises(JudgeError, match="does not answer"):
         nobody.reply("x")
+    with pytest.raises(JudgeError, match="does not answer"):
+        open_judge("http://[nowhere", "some-model").reply("x")
     with pytest.raises(JudgeError, match="--judge-model"):
         open_judge(endpoint.url)
     with pytest.raises(JudgeError, match="no text model"):

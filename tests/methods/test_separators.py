@@ -93,9 +93,9 @@ def test_pooling_shares_its_cells_between_both_grids_and_reads_no_separator(m):
     count = m * 36 // (36 + large.rows * large.columns)
     expected = torch.zeros(m, len(tokens), dtype=torch.float64)
     if count:
-        expected[:count, :36] = grid_cells(6, 6, count)
+        expected[:count, :36] = torch.from_numpy(grid_cells(6, 6, count))
     columns = torch.from_numpy(large.indices().reshape(-1))
-    expected[count:, columns] = grid_cells(large.rows, large.columns, m - count)
+    expected[count:, columns] = torch.from_numpy(grid_cells(large.rows, large.columns, m - count))
     torch.testing.assert_close(p, expected.float())
     assert not p[:, separators_of(tokens)].any() and np.isclose(p.sum(1), 1).all()
 

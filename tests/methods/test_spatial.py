@@ -20,7 +20,7 @@ def test_equals_average_pooling_where_the_grid_divides():
 @given(st.integers(1, 12), st.integers(1, 12), st.data())
 def test_cells_have_equal_area_for_any_budget(rows, columns, data):
     m = data.draw(st.integers(1, rows * columns))
-    weights = grid_cells(rows, columns, m)
+    weights = torch.from_numpy(grid_cells(rows, columns, m))
     assert weights.shape == (m, rows * columns)
     torch.testing.assert_close(weights.sum(1), torch.ones(m, dtype=torch.float64))
     torch.testing.assert_close(
@@ -30,7 +30,7 @@ def test_cells_have_equal_area_for_any_budget(rows, columns, data):
 
 @pytest.mark.parametrize("m", [26, 13, 58])
 def test_cells_are_compact(m):
-    weights = grid_cells(16, 16, m)
+    weights = torch.from_numpy(grid_cells(16, 16, m))
     place = torch.arange(16, dtype=torch.float64)
     for axis in (place[:, None].expand(16, 16), place[None, :].expand(16, 16)):
         centre = weights @ axis.reshape(-1)

@@ -37,6 +37,8 @@ class Hub(BaseHTTPRequestHandler):
             self._send(json.dumps([self._entry(file) for file in self._files()]).encode())
         elif "/resolve/" in path:
             file = self.directory / path.rpartition("/")[2]
+            if not file.is_file():
+                return self._refuse(404, "EntryNotFound")
             self._send(file.read_bytes(), etag=self._entry(file)["oid"])
         else:
             siblings = [{"rfilename": file.name, "size": file.stat().st_size} for file in self._files()]

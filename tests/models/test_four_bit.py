@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from torch import nn
 
 from compressor import ChatSession, load_model
 from compressor.decoding import Request, prefill
+from compressor.errors import ModelMismatchError
 from compressor.evaluation.memory import peak_bytes
 from compressor.models import machine
 from compressor.models.four_bit import is_four_bit, without_weights
@@ -15,9 +15,9 @@ from compressor.models.machine import PACKED_BYTES
 from compressor.models.xcomposer import from_checkpoint
 
 LAYERS = {  # start of the names of the decoder's layers
-    "checkpoint": "model.language_model.layers.",
-    "next_checkpoint": "model.language_model.layers.",
-    "xcomposer_checkpoint": "language.layers.",
+    "wide_checkpoint": "model.language_model.layers.",
+    "wide_next_checkpoint": "model.language_model.layers.",
+    "wide_xcomposer_checkpoint": "language.layers.",
 }
 HALF_GAP = (1 - 0.6961928) / 2  # between the two largest of NF4's 16 numbers, which are the furthest apart
 
@@ -27,8 +27,10 @@ def matrices(model):
     return {name: each for name, each in model.hf.named_modules() if isinstance(each, Linear4bit)}
 
 
+@torch.no_grad()
 def dequantised(layer):
-    return dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    """What the layer multiplies by, however this version on this processor packs it."""
+    return layer(torch.eye(layer.in_features)).T.contiguous()
 
 
 @pytest.fixture(scope="module", params=LAYERS)
@@ -97,6 +99,18 @@ def test_it_computes_what_its_matrices_say(unpacked, small, image):
     assert torch.equal(small.encode(image).embeddings, unpacked.encode(image).embeddings)
 
 
+def test_a_kernel_of_the_processor_computes_what_the_matrices_say(request, family, unpacked, image):
+    """Some processors have one that packs the matrices anew and computes in bfloat16."""
+    found = load_model(request.getfixturevalue(family), "cpu", four_bit=True)
+    assert torch.cosine_similarity(logits(found, image), logits(unpacked, image), dim=0) > 0.999
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "next_checkpoint", "xcomposer_checkpoint"])
+def test_sides_that_kernels_of_cpus_get_wrong_are_refused(request, name):
+    with pytest.raises(ModelMismatchError, match=r"4-bit .* on a CPU .*multiple of 64.*leave 4-bit out"):
+        load_model(request.getfixturevalue(name), "cpu", four_bit=True)
+
+
 def test_logits_stay_close_to_those_of_the_float_model(model, small, image):
     found, expected = logits(small, image), logits(model, image)
     assert torch.cosine_similarity(found, expected, dim=0) > 0.8
@@ -131,14 +145,14 @@ def test_gradients_pass_through_to_the_image_tokens(unpacked, small):
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-4)
 
 
-def test_loading_holds_one_matrix_that_is_not_quantised_yet(published_config, published_tensors):
+def test_loading_holds_one_matrix_that_is_not_quantised_yet(wide_config, wide_tensors):
     """At the worst moment the finished model and one matrix of it, with its scales, are in memory."""
     made = []
 
     def load():
-        made.append(from_checkpoint(published_config, published_tensors, dtype=torch.bfloat16, four_bit=True))
+        made.append(from_checkpoint(wide_config, wide_tensors, dtype=torch.bfloat16, four_bit=True))
 
-    held = list(published_tensors.values())
+    held = list(wide_tensors.values())
     peak = peak_bytes(load, torch.device("cpu"), held) - sum(tensor.nbytes for tensor in held)
     network = made[0].hf
     finished = sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()])
@@ -152,7 +166,7 @@ def test_a_layer_is_made_without_memory():
     assert is_four_bit(made.weight) and not is_four_bit(nn.Linear(2, 2).weight)
 
 
-def test_less_memory_is_asked_for(checkpoint, monkeypatch):
-    size = (checkpoint / "model.safetensors").stat().st_size
+def test_less_memory_is_asked_for(wide_checkpoint, monkeypatch):
+    size = (wide_checkpoint / "model.safetensors").stat().st_size
     monkeypatch.setattr(machine, "memory", lambda *_: (size // 2, 10**12))
-    assert matrices(load_model(checkpoint, "cpu", four_bit=True))
+    assert matrices(load_model(wide_checkpoint, "cpu", four_bit=True))

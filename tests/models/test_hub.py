@@ -1,22 +1,29 @@
 """Downloads: from a server that answers as the Hub does, and the sentence for each way they fail."""
 
 import errno
+import json
 import shutil
 import socket
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download, snapshot_download
+from safetensors.torch import load_file, save_file
 
 from compressor import load_model
 from compressor.errors import ModelUnavailableError, UnknownModelError
 from compressor.models import hub, machine
-from compressor.models.catalog import CARDS
+from compressor.models.catalog import CARDS, FAMILIES
 from tests.models.fake_hub import COMMIT, serve
 
-FILES = ("*.json", "*.safetensors")
+pytestmark = pytest.mark.hub
+OFFLINE = constants.HF_HUB_OFFLINE  # as the environment of this run says
+FILES = FAMILIES["llava"].files
+PART = ("config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @pytest.fixture(autouse=True)
@@ -39,15 +46,55 @@ def at(monkeypatch):
 
 
 @pytest.fixture
-def asked(checkpoint, tmp_path, at):
-    """What a Hub, whose `owner/model` is the random LLaVA and some code, was asked for."""
+def served(checkpoint, tmp_path):
+    """The directory that is `owner/model`: the random LLaVA with a newer processor config, some code."""
     directory = shutil.copytree(checkpoint, tmp_path / "served")
+    processor = json.loads((directory / "preprocessor_config.json").read_text())
+    (directory / "preprocessor_config.json").unlink()
+    (directory / "processor_config.json").write_text(json.dumps({"image_processor": processor}))
     (directory / "modeling_evil.py").write_text("raise SystemExit")
-    server, asked = serve(directory)
+    return directory
+
+
+@pytest.fixture
+def asked(served, at):
+    """What a Hub was asked for."""
+    server, asked = serve(served)
     at(f"http://127.0.0.1:{server.server_port}")
     yield asked
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A model of the catalog whose repository is `owner/model`, on a machine with room for it."""
+    made = replace(CARDS["llava-1.5-7b"], repository="owner/model")
+    monkeypatch.setitem(CARDS, made.name, made)
+    monkeypatch.setattr(machine, "memory", lambda *_: (10**12, 10**12))
+    monkeypatch.setattr(machine, "disk_free", lambda directory: 10**12)
+    return made
+
+
+def download(*names, listed=True):
+    """Has another program fetch files: together, which leaves a listing of the repository, or one by one."""
+    if listed:
+        return Path(snapshot_download("owner/model", allow_patterns=list(names)))
+    files = [hf_hub_download("owner/model", name) for name in names]
+    return Path(files[0]).parent
+
+
+def in_shards(directory):
+    """Splits the weights of a checkpoint into two files with an index; their names."""
+    weights = load_file(directory / "model.safetensors")
+    (directory / "model.safetensors").unlink()
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for number, shard in enumerate(shards):
+        save_file(dict(list(weights.items())[number::2]), directory / shard, {"format": "pt"})
+    weight_map = {key: shards[number % 2] for number, key in enumerate(weights)}
+    index = {"metadata": {}, "weight_map": weight_map}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    return shards
 
 
 def test_a_repository_is_downloaded_once_and_without_its_code(asked, model, image):
@@ -65,6 +112,16 @@ def test_a_repository_is_downloaded_once_and_without_its_code(asked, model, imag
     asked.clear()
     load_model("owner/model", "cpu", allow_hub=True)
     assert asked == []
+
+
+def test_the_environment_of_this_run_is_followed(asked, card, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", OFFLINE)
+    if OFFLINE:
+        with pytest.raises(ModelUnavailableError, match="check the network"):
+            load_model(card.name, "cpu")
+        assert asked == []
+    else:
+        assert load_model(card.name, "cpu").revision == COMMIT
 
 
 def test_a_broken_download_goes_on(asked):
@@ -134,12 +191,114 @@ def test_a_name_whose_look_up_hangs_is_not_waited_for(asked, monkeypatch):
     hung.set()
 
 
-def test_what_is_here_needs_no_network(asked, at, monkeypatch):
-    card = CARDS["llava-1.5-7b"]
-    monkeypatch.setitem(CARDS, card.name, type(card)(**{**vars(card), "repository": "owner/model"}))
-    monkeypatch.setattr(machine, "memory", lambda *_: (10**12, 10**12))
-    assert "downloaded" in machine.fit(CARDS[card.name], "cpu").sentence
+@pytest.mark.parametrize("offline", [False, True])
+def test_what_is_here_needs_no_network(asked, at, card, monkeypatch, offline):
+    assert "downloaded" in machine.fit(card, "cpu").sentence
     assert load_model(card.name, "cpu").name == card.name
     at("http://127.0.0.1:9")
-    assert machine.fit(CARDS[card.name], "cpu") == machine.Fit(True, "Its files are here.")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    assert machine.fit(card, "cpu") == machine.Fit(True, "Its files are here.")
     assert load_model(card.name, "cpu").revision == COMMIT
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("entry", ["catalog", "repository"])
+def test_a_part_that_another_program_fetched_is_completed(asked, card, entry, listed):
+    download(*PART, listed=listed)
+    assert machine.fit(card, "cpu").sentence == (
+        "A part of its files is here; the rest, about 14.1 GB, is downloaded when it is first loaded."
+    )
+    asked.clear()
+    name = card.name if entry == "catalog" else "owner/model"
+    assert load_model(name, "cpu", allow_hub=True).revision == COMMIT
+    assert any(path.endswith("/model.safetensors") for path in asked)
+    assert machine.fit(card, "cpu").sentence == "Its files are here."
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("shards_there", [0, 1])
+def test_missing_shards_are_completed(served, asked, card, listed, shards_there):
+    shards = in_shards(served)
+    download(*PART, "model.safetensors.index.json", *shards[:shards_there], listed=listed)
+    assert "A part of its files" in machine.fit(card, "cpu").sentence
+    load_model(card.name, "cpu")
+    assert hub.cached("owner/model", None, FILES)
+
+
+def test_progress_counts_what_is_still_to_come(served, asked):
+    shards = in_shards(served)
+    download(*PART, "model.safetensors.index.json", *shards[:1])
+    told = []
+    hub.fetch("owner/model", None, FILES, lambda share, sentence: told.append(share))
+    assert told[-1] == 1.0
+
+
+def test_a_shard_without_its_index_is_a_part(served, asked, card):
+    shards = in_shards(served)
+    download(*PART, *shards, listed=False)
+    assert "A part of its files" in machine.fit(card, "cpu").sentence
+    assert load_model(card.name, "cpu").revision == COMMIT
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "processor_config.json"])
+def test_a_small_file_that_is_missing_is_completed(served, asked, card, name):
+    everything = [file.name for file in served.iterdir() if file.suffix != ".py" and file.name != name]
+    download(*everything, listed=False)
+    assert "A part of its files" in machine.fit(card, "cpu").sentence
+    assert load_model(card.name, "cpu").revision == COMMIT
+
+
+def test_a_processors_config_may_be_without_the_image_processor(served, asked, card):
+    """As in repositories older than this transformers, where another file holds it."""
+    processor = json.loads((served / "processor_config.json").read_text())
+    (served / "preprocessor_config.json").write_text(json.dumps(processor.pop("image_processor")))
+    (served / "processor_config.json").write_text(json.dumps(processor))
+    download(*PART, "model.safetensors", listed=False)
+    assert "A part of its files" in machine.fit(card, "cpu").sentence
+    assert load_model(card.name, "cpu").revision == COMMIT
+
+
+def test_a_whole_checkpoint_of_an_older_client_needs_no_network(asked, card, at):
+    download(*PART, "model.safetensors", listed=False)
+    asked.clear()
+    assert machine.fit(card, "cpu").sentence == "Its files are here."
+    assert load_model(card.name, "cpu").revision == COMMIT
+    assert load_model("owner/model", "cpu", allow_hub=True).revision == COMMIT
+    assert asked == []
+
+
+def test_a_checkpoint_that_lacks_nothing_needed_loads_without_the_hub(asked, card, at, caplog):
+    """The listing names more, such as `generation_config.json`, which is fetched where the Hub answers."""
+    download(*PART, "model.safetensors")
+    at("http://127.0.0.1:9")
+    assert load_model(card.name, "cpu").revision == COMMIT
+    assert load_model("owner/model", "cpu", allow_hub=True).revision == COMMIT
+    assert "Completing owner/model: ConnectError" in caplog.text
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_part_without_the_hub_is_one_sentence(asked, card, at, monkeypatch, offline):
+    download(*PART)
+    at("http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    with pytest.raises(ModelUnavailableError, match="check the network"):
+        load_model(card.name, "cpu")
+
+
+def test_the_disk_has_to_hold_only_what_is_missing(served, asked, card, monkeypatch):
+    shards = in_shards(served)
+    directory = download(*PART, "model.safetensors.index.json", shards[0])
+    here = (directory / shards[0]).stat().st_size
+    monkeypatch.setattr(machine, "disk_free", lambda _: (card.memory_gb - here / 1e9) * 1e9)
+    assert machine.fit(card, "cpu").fits
+    monkeypatch.setattr(machine, "disk_free", lambda _: card.memory_gb * 1e9 - here - 1)
+    assert not machine.fit(card, "cpu").fits
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("model.safetensors", r"model\*\.safetensors"), ("tokenizer.json", r"tokenizer\.json")]
+)
+def test_a_repository_without_what_is_needed(served, asked, name, said):
+    (served / name).unlink()
+    with pytest.raises(ModelUnavailableError, match=rf"owner/model on the Hub has no {said}.*choose another"):
+        load_model("owner/model", "cpu", allow_hub=True)

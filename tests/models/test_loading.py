@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from compressor import load_model
 from compressor.errors import InvalidOptionError, ModelMismatchError, ModelUnavailableError, UnknownModelError
 from compressor.models import catalog, loading, machine
+from compressor.models.repository_files import CONFIG
 
 HEAD = "language_model.lm_head.weight"
 
@@ -89,7 +90,7 @@ def test_a_family_on_other_parts_is_refused_by_its_config(copied, part, kind, mo
     monkeypatch.setattr(loading.hub, "fetch", lambda *asked: fetched.append(asked[2]) or copied)
     with pytest.raises(ModelMismatchError, match=kind):
         load_model("owner/model", allow_hub=True)
-    assert fetched == [["config.json"]]  # and nothing large
+    assert fetched == [CONFIG]  # and nothing large
 
 
 @pytest.mark.parametrize("mark", ["[INST]", "<|im_start|>", "<|start_header_id|>"])
@@ -246,7 +247,7 @@ def test_devices_that_are_not_there(device):
 
 def test_four_bit_needs_its_package(checkpoint, monkeypatch):
     monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "bitsandbytes" else name)
-    with pytest.raises(ModelUnavailableError, match=r"pip install 'bitsandbytes>=0\.46'"):
+    with pytest.raises(ModelUnavailableError, match=r"pip install 'bitsandbytes>=0\.46\.1,<0\.51'"):
         load_model(checkpoint, "cpu", four_bit=True)
 
 
@@ -254,3 +255,24 @@ def test_xcomposer_needs_its_tokenizers_package(xcomposer_checkpoint, monkeypatc
     monkeypatch.setattr(machine, "find_spec", lambda name: None if name == "sentencepiece" else name)
     with pytest.raises(ModelUnavailableError, match="pip install sentencepiece"):
         load_model(xcomposer_checkpoint, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [("config.json", "{", "JSONDecodeError"), ("model.safetensors", "cut off", "SafetensorError")],
+)
+def test_the_log_says_what_the_sentence_does_not(copied, caplog, file, content, cause):
+    (copied / file).write_text(content)
+    with pytest.raises(ModelUnavailableError):
+        load_model(copied, "cpu")
+    assert f"Loading {copied}: {cause}" in caplog.text
+
+
+def test_the_log_holds_what_no_sentence_foresees(copied, caplog, monkeypatch):
+    def load(*args, **options):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
+    with pytest.raises(ModelUnavailableError, match="complete"):
+        load_model(copied, "cpu")
+    assert "KeyError: 'a bug' (test_loading.py:" in caplog.text

@@ -11,6 +11,7 @@ from compressor.errors import InvalidOptionError
 from compressor.geometry import llava_layout, xcomposer_layout
 from compressor.models import hub, loading
 from compressor.models.catalog import FAMILIES
+from compressor.models.repository_files import CONFIG
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_repository_is_refused_after_its_config(monkeypatch, checkpoint):
     monkeypatch.setattr(hub, "fetch", lambda *asked: fetched.append(asked[2]) or checkpoint)
     with pytest.raises(InvalidOptionError, match="no option 'hd_num'"):
         load_model("owner/model", "cpu", allow_hub=True, hd_num=4)
-    assert fetched == [["config.json"]]
+    assert fetched == [CONFIG]
 
 
 def test_load_model_sets_them(checkpoint, xcomposer_checkpoint, image):

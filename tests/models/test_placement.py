@@ -88,7 +88,7 @@ def test_the_most_exact_entry_counts():
 @pytest.mark.parametrize("method", ["none", "fastv", "visionzip"])
 def test_a_model_under_accelerates_hooks_chats_as_one_without(request, image, family, method, four_bit):
     """What spreads a model over GPUs is a hook around every module; here all of them are on the CPU."""
-    directory = request.getfixturevalue(family)
+    directory = request.getfixturevalue(f"wide_{family}" if four_bit else family)
     plain, hooked = (load_model(directory, "cpu", four_bit=four_bit) for _ in range(2))
     device_map = full_map(family, len(hooked.decoder.layers))
     dispatch_model(hooked.hf, device_map, main_device="cpu", force_hooks=True)
@@ -105,11 +105,18 @@ def test_a_model_under_accelerates_hooks_chats_as_one_without(request, image, fa
     remove_hook_from_submodules(hooked.hf)
 
 
-def test_layers_elsewhere_are_brought_what_they_read(published_config, published_tensors, monkeypatch):
-    """With the CPU as the first GPU, and "meta", which holds no numbers, as the second."""
+@pytest.mark.parametrize("without", [(), ("language.rotary_emb",)])
+def test_layers_elsewhere_are_brought_what_they_read(
+    published_config, published_tensors, monkeypatch, without
+):
+    """With the CPU as the first GPU, and "meta", which holds no numbers, as the second.
+
+    The map need not name what has buffers only.
+    """
     monkeypatch.setattr("accelerate.dispatch_model", partial(dispatch_model, main_device="cpu"))
     moved = ("language.layers.1", "language.layers.2", "language.norm")
     device_map = full_map("xcomposer_checkpoint", 3, "meta", moved)
+    device_map = {name: place for name, place in device_map.items() if name not in without}
     model = from_checkpoint(published_config, published_tensors, device_map=device_map)
     assert model.device == CPU
     for name, tensor in [*model.hf.named_parameters(), *model.hf.named_buffers()]:
@@ -139,6 +146,22 @@ def test_nor_may_that_of_a_model_which_transformers_loads(checkpoint):
     with pytest.raises(InvalidOptionError, match="tears"):
         placement.require_together(parts.values())
     assert load_model(checkpoint, "cpu", device_map={"": "cpu"}).device == CPU
+
+
+def test_a_device_map_of_nothing_but_parameters(published, published_config, published_tensors, image):
+    """Buffers, which it need not name, go where an image's tokens pass."""
+    names = [name for name, _ in published.hf.named_parameters()]
+    device_map = {name: "meta" if name.startswith("lm_head") else "cpu" for name in names}
+    found = places(published.hf, CPU, torch.float32, device_map, WHOLE)
+    assert all(place_of(name, found) == CPU for name, _ in published.hf.named_buffers())
+    device_map = dict.fromkeys(device_map, "cpu")
+    model = from_checkpoint(published_config, published_tensors, device_map=device_map)
+    assert torch.equal(model.encode(image).embeddings, published.encode(image).embeddings)
+
+
+def test_a_device_map_of_nothing_but_parameters_loads_a_directory(xcomposer_checkpoint, xcomposer):
+    device_map = {name: "cpu" for name, _ in xcomposer.hf.named_parameters()}
+    assert load_model(xcomposer_checkpoint, "cpu", device_map=device_map).device == CPU
 
 
 def test_a_device_map_that_forgets_something(published_config, published_tensors):
