@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "errors": set(),
+    "options": {"errors"},
     "assets": set(),
     "geometry": {"errors"},
     "dialogues": set(),
@@ -17,10 +18,10 @@ ALLOWED = {
     "data": {"dialogues", "world", "errors"},
     "tokens": {"geometry", "errors"},
     "projection": {"geometry", "errors"},
-    "methods": {"tokens", "projection", "geometry", "errors", "assets"},
+    "methods": {"tokens", "projection", "geometry", "options", "errors", "assets"},
     "models": {"tokens", "geometry", "projection", "errors", "assets"},
-    "decoding": {"models.base"},
-    "turns": {"decoding", "errors"},
+    "decoding": {"models.base", "errors"},
+    "turns": {"decoding", "options", "errors"},
     "prompt_pruning": {"methods", "decoding", "projection", "tokens"},
     "reading": {"models.base", "decoding"},
     "replies": {"models.base", "decoding", "reading", "errors"},

@@ -57,6 +57,13 @@ class Cache:
         for layer, added in enumerate(self._uncommitted):
             self.lengths[layer] = [start + new for start, new in zip(self.lengths[layer], added, strict=True)]
 
+    def discard(self) -> None:
+        """Clear what was written but not counted: a row of a batch may read it masked, and 0 * NaN is NaN."""
+        for buffers in (self.keys, self.values):
+            for buffer, lengths in zip(buffers, self.lengths, strict=True):
+                for row, length in enumerate(lengths if buffer is not None else ()):
+                    buffer[row, :, length:] = 0
+
     def rewind(self, row: int, count: int) -> None:
         """Forget the last `count` entries that a row has in every layer."""
         for lengths in self.lengths:

@@ -17,12 +17,12 @@ class Sampling:
     Args:
         temperature: 0 takes the most probable token.
         top_p: smallest set of tokens with this probability to draw from, in (0, 1].
-        generator: of the draw, on the CPU.
+        generator: of the draw, on the CPU; one of its own, as torch makes it, where none is given.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
-    generator: torch.Generator | None = None
+    generator: torch.Generator = field(default_factory=torch.Generator)
 
     def choose(self, logits: Tensor) -> int:
         """The next id from logits (vocabulary,)."""
@@ -70,13 +70,10 @@ class Request:
 
 
 def shared_cache(requests: Sequence[Request], layers: int) -> Cache:
-    """The cache whose rows are exactly these requests, made from their own ones where there is none."""
+    """The cache whose rows are exactly these requests, copied from their own ones where there is none."""
     cache = requests[0].cache
     if cache is not None and [(r.cache is cache, r.row) for r in requests] == [
         (True, row) for row in range(cache.rows)
     ]:
         return cache
-    cache = Cache.gather([(request.cache or Cache(layers, 1), request.row) for request in requests])
-    for row, request in enumerate(requests):
-        request.cache, request.row = cache, row
-    return cache
+    return Cache.gather([(request.cache or Cache(layers, 1), request.row) for request in requests])

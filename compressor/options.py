@@ -1,0 +1,84 @@
+"""The values of options, checked before anything is computed: an error names the option and its range."""
+
+import math
+import reprlib
+from collections.abc import Sequence
+from numbers import Integral, Real
+
+from compressor.errors import InvalidOptionError
+
+MOST_SEED = 2**63 - 1
+
+
+def whole_number(name: str, value: object, least: int, most: float = math.inf) -> int:
+    """The value of an option that counts.
+
+    Args:
+        name: of the option, as the error shows it.
+        value: given for it.
+        least, most: smallest and largest allowed value.
+    Raises:
+        InvalidOptionError: the value is not a whole number, or outside of this range.
+    """
+    kind = f"a whole number {_span(least, most)}"
+    _require(name, value, kind, isinstance(value, Integral) and not isinstance(value, bool))
+    _require(name, value, kind, least <= value <= most)
+    return int(value)
+
+
+def number(name: str, value: object, least: float, most: float = math.inf, *, above: bool = False) -> float:
+    """The value of an option that measures; arguments as of `whole_number`.
+
+    Args:
+        above: whether `least` itself is not allowed.
+    Raises:
+        InvalidOptionError: the value is not a finite number, or outside of this range.
+    """
+    kind = f"a number {_span(least, most, above)}"
+    _require(name, value, kind, isinstance(value, Real) and not isinstance(value, bool))
+    _require(
+        name, value, kind, least <= value <= most and value < math.inf and not (above and value == least)
+    )
+    return float(value)
+
+
+def seed(name: str, value: object) -> int:
+    """The seed of a random draw: a whole number from 0 to `MOST_SEED`; arguments as of `whole_number`."""
+    return whole_number(name, value, 0, MOST_SEED)
+
+
+def flag(name: str, value: object) -> bool:
+    """The value of an option that is True or False; arguments as of `whole_number`."""
+    _require(name, value, "True or False", isinstance(value, bool))
+    return value
+
+
+def choice(name: str, value: object, known: Sequence[str]) -> str:
+    """The value of an option that is one of a few words; arguments as of `whole_number`.
+
+    Args:
+        known: these words.
+    Raises:
+        InvalidOptionError: it is none of them.
+    """
+    kind = f"one of {', '.join(known)}"
+    _require(name, value, kind, isinstance(value, str))
+    _require(name, value, kind, value in known)
+    return value
+
+
+def shown(value: object) -> str:
+    """A value as an error shows it: cut where it is long, with its type where that is not plain to see."""
+    text = reprlib.repr(value)
+    return text if isinstance(value, bool | int | float | None) else f"{text} of type {type(value).__name__}"
+
+
+def _require(name: str, value: object, kind: str, valid: bool) -> None:
+    if not valid:
+        raise InvalidOptionError(f"{name} must be {kind}, not {shown(value)}.")
+
+
+def _span(least: float, most: float, above: bool = False) -> str:
+    if above:
+        return f"above {least:,}" + ("" if most == math.inf else f" and at most {most:,.4g}")
+    return f"of at least {least:,}" if most == math.inf else f"from {least:,} to {most:,}"
