@@ -1,6 +1,7 @@
 """A sequence that is being decoded: how its tokens are chosen, and where its cache entries are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -67,6 +68,19 @@ class Request:
             self.cache.rewind(self.row, count)
         self.position -= count
         self.pending = self.logits = None
+
+    @contextmanager
+    def rewinding(self, count: int) -> Iterator[None]:
+        """`rewind` while a block runs, and afterwards unless it raised."""
+        before = dict(vars(self))
+        with nullcontext() if self.cache is None else self.cache.rewinding(self.row, count):
+            self.position -= count
+            self.pending = self.logits = None
+            try:
+                yield
+            except BaseException:
+                vars(self).update(before)
+                raise
 
 
 def shared_cache(requests: Sequence[Request], layers: int) -> Cache:
