@@ -111,3 +111,23 @@ class AnswerOptions:
         """The choice of tokens, with a generator of its own."""
         generator = torch.Generator().manual_seed(int(self.seed))
         return Sampling(float(self.temperature), float(self.top_p), generator)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that was checked and follows the first `kept` turns.
+
+    Args:
+        prompt: its ids.
+        limit: tokens at which the answer ends at the latest.
+        spent_s: seconds that encoding and compressing took.
+        standing: of the chat it was checked in.
+    """
+
+    question: str
+    kept: int
+    prompt: list[int]
+    options: AnswerOptions
+    limit: int
+    spent_s: float
+    standing: tuple[Any, ...]
