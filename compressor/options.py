@@ -21,8 +21,8 @@ def whole_number(name: str, value: object, least: int, most: float = math.inf) -
         InvalidOptionError: the value is not a whole number, or outside of this range.
     """
     kind = f"a whole number {_span(least, most)}"
-    _require(name, value, kind, isinstance(value, Integral) and not isinstance(value, bool))
-    _require(name, value, kind, least <= value <= most)
+    _require(isinstance(value, Integral) and not isinstance(value, bool), name, kind, shown(value))
+    _require(least <= value <= most, name, kind, reprlib.repr(value))
     return int(value)
 
 
@@ -35,10 +35,9 @@ def number(name: str, value: object, least: float, most: float = math.inf, *, ab
         InvalidOptionError: the value is not a finite number, or outside of this range.
     """
     kind = f"a number {_span(least, most, above)}"
-    _require(name, value, kind, isinstance(value, Real) and not isinstance(value, bool))
-    _require(
-        name, value, kind, least <= value <= most and value < math.inf and not (above and value == least)
-    )
+    _require(isinstance(value, Real) and not isinstance(value, bool), name, kind, shown(value))
+    inside = least <= value <= most and value < math.inf and not (above and value == least)
+    _require(inside, name, kind, reprlib.repr(value))
     return float(value)
 
 
@@ -49,7 +48,7 @@ def seed(name: str, value: object) -> int:
 
 def flag(name: str, value: object) -> bool:
     """The value of an option that is True or False; arguments as of `whole_number`."""
-    _require(name, value, "True or False", isinstance(value, bool))
+    _require(isinstance(value, bool), name, "True or False", shown(value))
     return value
 
 
@@ -62,20 +61,20 @@ def choice(name: str, value: object, known: Sequence[str]) -> str:
         InvalidOptionError: it is none of them.
     """
     kind = f"one of {', '.join(known)}"
-    _require(name, value, kind, isinstance(value, str))
-    _require(name, value, kind, value in known)
+    _require(isinstance(value, str), name, kind, shown(value))
+    _require(value in known, name, kind, reprlib.repr(value))
     return value
 
 
 def shown(value: object) -> str:
-    """A value as an error shows it: cut where it is long, with its type where that is not plain to see."""
+    """A value of a wrong type as an error shows it: cut where it is long, and with its type."""
     text = reprlib.repr(value)
-    return text if isinstance(value, bool | int | float | None) else f"{text} of type {type(value).__name__}"
+    return text if value is None else f"{text} of type {type(value).__name__}"
 
 
-def _require(name: str, value: object, kind: str, valid: bool) -> None:
+def _require(valid: bool, name: str, kind: str, given: str) -> None:
     if not valid:
-        raise InvalidOptionError(f"{name} must be {kind}, not {shown(value)}.")
+        raise InvalidOptionError(f"{name} must be {kind}, not {given}.")
 
 
 def _span(least: float, most: float, above: bool = False) -> str:

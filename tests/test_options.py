@@ -62,13 +62,14 @@ def test_flags_are_true_or_false(value):
         options.flag("f", value)
 
 
-@pytest.mark.parametrize("value", ["three", None, 1, ["one"], np.array(["one", "two"])])
+@pytest.mark.parametrize("value", ["three", None, 1, ["one"], b"one"])
 def test_words_are_among_the_known(value):
-    with pytest.raises(InvalidOptionError, match=r"^c must be one of one, two, not "):
+    with pytest.raises(InvalidOptionError, match=r"^c must be one of one, two, not ") as error:
         options.choice("c", value, ("one", "two"))
+    assert ("of type" in str(error.value)) == (value not in ("three", None))
 
 
 def test_a_value_is_shown_short_and_with_its_type():
     assert options.shown("3") == "'3' of type str" and options.shown(None) == "None"
-    assert options.shown([1]) == "[1] of type list" and options.shown(1e-38) == "1e-38"
+    assert options.shown([1]) == "[1] of type list" and options.shown(2.0) == "2.0 of type float"
     assert len(options.shown("x" * 1000)) < 60 and len(options.shown(torch.zeros(99, 99))) < 60
