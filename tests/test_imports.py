@@ -17,7 +17,7 @@ ALLOWED = {
     "world": {"dialogues", "errors", "assets"},
     "data": {"dialogues", "world", "errors"},
     "tokens": {"geometry", "errors"},
-    "projection": {"geometry", "errors"},
+    "projection": {"geometry", "options", "errors"},
     "methods": {"tokens", "projection", "geometry", "options", "errors", "assets"},
     "models": {"tokens", "geometry", "projection", "errors", "assets"},
     "decoding": {"models.base", "errors"},

@@ -25,10 +25,30 @@ def test_budgets_of_the_paper():
     assert [token_budget(576, rate) for rate in (0, 0.7, 0.9)] == [576, 173, 58]
 
 
-@pytest.mark.parametrize("rate", [1, 1.5, -0.01, float("nan"), float("inf"), None, "0.5", True])
-def test_bad_rates_are_refused(rate):
-    with pytest.raises(InvalidRateError):
+@pytest.mark.parametrize(
+    ("rate", "given"),
+    [
+        (1, "1"),
+        (1.5, "1.5"),
+        (-0.01, "-0.01"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (None, "None"),
+        ("0.5", "'0.5' of type str"),
+        ("0", "'0' of type str"),
+        (True, "True of type bool"),
+        ([0.5], "[0.5] of type list"),
+        (0.5j, "0.5j of type complex"),
+    ],
+)
+def test_bad_rates_are_refused_and_shown_with_a_wrong_type(rate, given):
+    with pytest.raises(InvalidRateError) as error:
         token_budget(576, rate)
+    assert str(error.value) == f"The reduction rate must be at least 0 and below 1, not {given}."
+
+
+def test_rates_of_numpy_are_rates():
+    assert [token_budget(576, kind(0.75)) for kind in (np.float32, np.float64, np.float16)] == [144] * 3
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_two_processes_make_the_steps_of_one(tmp_path, cache) -> None:
         (["--data", "nothing"], "no benchmark 'nothing'"),
         (["--data", "gqa"], "name the folder"),
         (["--data", "convbench", "--folder", "."], "no split 'train'"),
-        (["--steps", "0"], "steps must be at least 1"),
+        (["--steps", "0"], "steps must be a whole number of at least 1, not 0"),
         (["--dialogues", "0"], "at least one dialogue"),
     ],
 )
