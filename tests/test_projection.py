@@ -103,6 +103,16 @@ def test_roles_retention_and_entropy():
     assert projection.roles(share=0.55) == ["merged", "merged", "kept", "pruned"]
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 3.0])
+def test_roles_are_shares_of_a_row_whatever_it_sums_to(scale):
+    """Rows of PruMerge and VisionZip do not sum to 1."""
+    rows = torch.tensor([[0.45, 0.35, 0.2, 0.0], [0.0, 0.0, 0.4, 0.6]])
+    assert Projection(rows * scale, LAYOUT).roles() == ["merged", "merged", "merged", "kept"]
+    mixed = rows * torch.tensor([[scale], [1 / scale]])
+    assert Projection(mixed, LAYOUT).roles() == ["merged", "merged", "merged", "kept"]
+    assert Projection(torch.tensor([[0.5, 0.3, 0.2, 0.0]]) * scale, LAYOUT).roles()[0] == "kept"
+
+
 def test_a_row_of_zeros_keeps_nothing():
     projection = Projection(torch.tensor([[0.0, 0, 0, 0], [1, 0, 0, 0]]), LAYOUT)
     assert projection.roles() == ["kept", "pruned", "pruned", "pruned"]

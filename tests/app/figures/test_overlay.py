@@ -103,7 +103,9 @@ def test_any_shape_is_drawn_at_display_size(size):
 def test_a_projection_in_a_graph_can_be_drawn():
     weights = KEEP_MERGE_PRUNE.clone().requires_grad_()
     for colouring in ("roles", "retention"):
-        overlay(Projection(weights, layout()), picture(), colouring)
+        drawn = overlay(Projection(weights, layout()), picture(), colouring)
+        apart = overlay(Projection(KEEP_MERGE_PRUNE, layout()), picture(), colouring)
+        assert np.array_equal(drawn, apart) and len(np.unique(drawn)) > 3
 
 
 def test_newlines_are_no_part_of_the_picture():
