@@ -51,6 +51,23 @@ def test_prompt_and_answer_fill_the_context_and_no_more(model, image, monkeypatc
         assert session.turns[-1].stats.new_tokens == room and not session.turns[-1].stopped
 
 
+@pytest.mark.parametrize(
+    ("texts", "pieces"),
+    [
+        (["caf", "caf\ufffd", "café", "café!"], ["caf", "é", "!"]),  # a character of two tokens
+        (["caf", "caf\ufffd"], ["caf", "\ufffd"]),  # whose second never came
+        (["a .", "a.", "a. b"], ["a ."]),  # what was shown is not taken back
+        (["", "a", "a", "a b"], ["a", " b"]),
+    ],
+)
+def test_pieces_are_whole_characters_that_only_add(model, image, monkeypatch, texts, pieces):
+    model = endless(model, monkeypatch)
+    monkeypatch.setattr(type(model), "decode", lambda self, ids: texts[len(ids) - 1])
+    session = ChatSession(model, image, rate=0.5, method="sample")
+    assert list(session.ask(QUESTIONS[0], max_new_tokens=len(texts))) == pieces
+    assert session.turns[0].answer == texts[-1]
+
+
 def test_an_answer_keeps_the_seed_it_was_drawn_with(model, image):
     session = ChatSession(model, image, method="sample", rate=0.5)
     list(session.ask(QUESTIONS[0], max_new_tokens=8, temperature=5.0))

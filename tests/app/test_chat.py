@@ -38,6 +38,12 @@ def test_partial_texts_are_prefixes_of_the_answer(visit, monkeypatch):
     assert all(visit.chat.turns[-1].answer.startswith(text.rstrip()) for text in partial)
 
 
+def test_the_page_is_not_drawn_for_every_token(visit, monkeypatch):
+    monkeypatch.setattr(chat.settings, "YIELDS_PER_S", 1e-9)
+    views = run(chat.ask(visit, "what color is the dog", max_new_tokens=12))
+    assert len(views) == 2 and not views[-1].running and visit.chat.turns[0].stats.new_tokens > 2
+
+
 def test_a_second_turn_prefills_only_its_own_text(visit):
     run(chat.ask(visit, "how many cats are there", max_new_tokens=4))
     run(chat.ask(visit, "what color is the dog", max_new_tokens=4))
@@ -84,6 +90,7 @@ def test_nothing_a_visitor_types_becomes_markup(visit):
     source = view.messages[0]["content"]
     assert texts(view)[0] == evil
     assert "\n" not in source and "<img" not in source
+    assert chat.plain("a\r\n<b>\r") == "a<br>&lt;b&gt;"
 
 
 def test_unknown_words_are_named(visit):
