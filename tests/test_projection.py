@@ -103,6 +103,9 @@ def test_roles_retention_and_entropy():
     ]
     torch.testing.assert_close(projection.entropy(), torch.tensor(expected, dtype=torch.float32))
     assert projection.roles(share=0.55) == ["merged", "merged", "kept", "pruned"]
+    unnormalised = Projection(projection.weights * torch.tensor([[3.0], [0.01]]), LAYOUT)
+    torch.testing.assert_close(unnormalised.entropy(), projection.entropy())
+    assert Projection(torch.zeros(1, 4), LAYOUT).entropy().tolist() == [0.0]
 
 
 @pytest.mark.parametrize("scale", [1e-5, 0.1, 1.0, 3.0])
