@@ -4,13 +4,14 @@ import math
 import reprlib
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any
 
 from compressor.errors import InvalidOptionError
 
 MOST_SEED = 2**63 - 1
 
 
-def whole_number(name: str, value: object, least: int, most: float = math.inf) -> int:
+def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> int:
     """The value of an option that counts.
 
     Args:
@@ -26,7 +27,7 @@ def whole_number(name: str, value: object, least: int, most: float = math.inf) -
     return int(value)
 
 
-def number(name: str, value: object, least: float, most: float = math.inf, *, above: bool = False) -> float:
+def number(name: str, value: Any, least: float, most: float = math.inf, *, above: bool = False) -> float:
     """The value of an option that measures; arguments as of `whole_number`.
 
     Args:
@@ -41,18 +42,18 @@ def number(name: str, value: object, least: float, most: float = math.inf, *, ab
     return float(value)
 
 
-def seed(name: str, value: object) -> int:
+def seed(name: str, value: Any) -> int:
     """The seed of a random draw: a whole number from 0 to `MOST_SEED`; arguments as of `whole_number`."""
     return whole_number(name, value, 0, MOST_SEED)
 
 
-def flag(name: str, value: object) -> bool:
+def flag(name: str, value: Any) -> bool:
     """The value of an option that is True or False; arguments as of `whole_number`."""
     _require(isinstance(value, bool), name, "True or False", shown(value))
     return value
 
 
-def choice(name: str, value: object, known: Sequence[str]) -> str:
+def choice(name: str, value: Any, known: Sequence[str]) -> str:
     """The value of an option that is one of a few words; arguments as of `whole_number`.
 
     Args:
@@ -66,7 +67,7 @@ def choice(name: str, value: object, known: Sequence[str]) -> str:
     return value
 
 
-def shown(value: object) -> str:
+def shown(value: Any) -> str:
     """A value of a wrong type as an error shows it: cut where it is long, and with its type."""
     text = reprlib.repr(value)
     return text if value is None else f"{text} of type {type(value).__name__}"
