@@ -22,7 +22,7 @@ def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> i
         InvalidOptionError: the value is not a whole number, or outside of this range.
     """
     kind = f"a whole number {_span(least, most)}"
-    _require(isinstance(value, Integral) and not isinstance(value, bool), name, kind, shown(value))
+    _require(_is_a(Integral, value), name, kind, shown(value))
     _require(least <= value <= most, name, kind, reprlib.repr(value))
     return int(value)
 
@@ -36,7 +36,7 @@ def number(name: str, value: Any, least: float, most: float = math.inf, *, above
         InvalidOptionError: the value is not a finite number, or outside of this range.
     """
     kind = f"a number {_span(least, most, above)}"
-    _require(isinstance(value, Real) and not isinstance(value, bool), name, kind, shown(value))
+    _require(_is_a(Real, value), name, kind, shown(value))
     inside = least <= value <= most and value < math.inf and not (above and value == least)
     _require(inside, name, kind, reprlib.repr(value))
     return float(value)
@@ -71,6 +71,11 @@ def shown(value: Any) -> str:
     """A value of a wrong type as an error shows it: cut where it is long, and with its type."""
     text = reprlib.repr(value)
     return text if value is None else f"{text} of type {type(value).__name__}"
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    """Whether a value is a number of a kind; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _require(valid: bool, name: str, kind: str, given: str) -> None:
