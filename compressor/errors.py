@@ -67,6 +67,10 @@ class DivergedError(StudioError, ArithmeticError):
     """An optimisation met numbers that are not finite."""
 
 
+class NumericalError(StudioError, ArithmeticError):
+    """A model computed numbers that are not finite."""
+
+
 class TrainingError(StudioError):
     """A training run cannot go on in this folder, or lacks what it needs."""
 

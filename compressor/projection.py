@@ -3,6 +3,7 @@
 import json
 from dataclasses import InitVar, dataclass
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 from zipfile import BadZipFile
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from compressor.errors import InvalidProjectionError, InvalidRateError
 from compressor.geometry import TokenGrid, TokenLayout
+from compressor.options import shown
 
 Stage = Literal["vision", "embedding", "decoder"]
 Role = Literal["kept", "merged", "pruned"]
@@ -28,12 +30,13 @@ def token_budget(n: int, rate: float) -> int:
         InvalidRateError: the rate is not a number in [0, 1), or there is no token.
     Source: MetaCompress, section 3.
     """
-    valid = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate < 1  # NaN fails too
-    if not valid:
-        raise InvalidRateError(f"The reduction rate must be at least 0 and below 1, not {rate!r}.")
+    is_number = isinstance(rate, Real) and not isinstance(rate, bool)
+    if not (is_number and 0 <= rate < 1):  # NaN fails too
+        given = rate if is_number else shown(rate)
+        raise InvalidRateError(f"The reduction rate must be at least 0 and below 1, not {given}.")
     if n < 1:
         raise InvalidRateError(f"An image has at least one token, not {n}.")
-    return max(1, round(n * (1 - rate)))
+    return max(1, round(n * (1 - float(rate))))
 
 
 @dataclass(frozen=True, eq=False)

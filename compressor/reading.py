@@ -48,28 +48,33 @@ class Reading:
         image: Tensor,
         sampling: Sampling,
         prune: Callable[[], Pruning] | None = None,
+        anew: bool = False,
     ) -> int:
         """Go on from the longest prefix of `ids` that was read already, and choose the id that follows them.
+
+        Where it raises, all that was read is as it was.
 
         Args:
             ids: a transcript with a new prompt.
             image: what stands for the image's id, (m, d).
             sampling: how this and the next ids are chosen.
             prune: what leaves inside the decoder; asked for where the image is read.
+            anew: read all of it, whatever was read already.
         Returns:
             how many tokens were read, those of the image included where they were.
+        Raises:
+            NumericalError: the logits are not finite.
         """
-        shared = self._shared(ids)
+        request, shared = self.request, 0 if anew else self._shared(ids)
+        rewound = len(self.ids) - shared
         if self.model.image_token_id not in self.ids[:shared]:
-            self.forget()  # rewinding past the image: layers may differ in its entries
-            shared = 0
-            self.request.pruning = prune() if prune else None
-        self.request.rewind(len(self.ids) - shared)
-        del self.ids[shared:]
-        self.request.sampling = sampling
+            # no rewinding past the image: layers may differ in its entries
+            request, shared, rewound = Request(pruning=prune() if prune else None), 0, 0
         embeds = self.model.embed_ids(ids[shared:], None if shared else image)
-        prefill(self.model.decoder, [self.request], [embeds])
-        self.ids = list(ids)
+        with request.rewinding(rewound):
+            request.sampling = sampling
+            prefill(self.model.decoder, [request], [embeds])
+        self.request, self.ids = request, list(ids)
         return len(embeds)
 
     def _shared(self, ids: Sequence[int]) -> int:
@@ -81,7 +86,11 @@ class Reading:
 
     @torch.inference_mode()
     def step(self) -> int:
-        """Read the pending id, and choose the next."""
+        """Read the pending id, and choose the next.
+
+        Raises:
+            NumericalError: the logits are not finite; all is as it was.
+        """
         pending = self.request.pending
         next_id = step(self.model.decoder, [self.request])[0]
         self.ids.append(pending)

@@ -28,7 +28,7 @@ from compressor.projection import Projection, token_budget
 from compressor.prompt_pruning import prompt_pruning, pruned_projection
 from compressor.reading import Reading, closed_answer
 from compressor.tokens import ImageTokens
-from compressor.turns import AnswerOptions, ChatTurn, TurnStats, check_question
+from compressor.turns import AnswerOptions, Asked, ChatTurn, TurnStats, check_question
 
 
 def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
@@ -160,14 +160,15 @@ class ChatSession:
             question: kept as it is; nothing in it acts as a control token.
             options: `max_new_tokens` (64), at which the answer ends at the latest; `temperature` (0.0, which
                 always takes the most probable token); `top_p` (1.0), the share of probability to draw from;
-                `seed` (None) of the draw.
+                `seed` of the draw; without one, one is drawn and stands in the turn's stats.
         Returns:
             iterator of pieces of text; closing it early leaves the partial answer, marked as stopped.
         Raises:
             InvalidQuestionError: the question is empty or too long.
             ContextLengthError: it does not fit into what the model can read.
-            InvalidOptionError: an option is unknown or out of range.
-            SessionError: another answer is being written.
+            InvalidOptionError: an option is unknown, of a wrong type or out of range.
+            SessionError: another answer is being written; or, from the iterator, the chat has changed since.
+            NumericalError: from the iterator, the model computes numbers that are not finite.
         """
         return self._open(question, len(self.turns), AnswerOptions.of(options))
 
@@ -196,11 +197,14 @@ class ChatSession:
                 "shorten the question, clear the chat, or raise the rate."
             )
         self._stop.clear()
+        # encoding and compressing, if still to do, are part of the cost
+        spent_s = time.perf_counter() - asked
         limit = min(options.max_new_tokens, self.model.context_length - read)
-        spent_s = (
-            time.perf_counter() - asked
-        )  # encoding and compressing, if still to do, are part of the cost
-        return self._answer(question, kept, prompt, options.sampling(), limit, spent_s)
+        return self._answer(Asked(question, kept, prompt, options, limit, spent_s, self._standing()))
+
+    def _standing(self) -> tuple[Any, ...]:
+        """What an answer depends on besides its question; another one is not equal to it."""
+        return [*self.turns], self.method, self.rate
 
     def _transcript(self, kept: int, prompt: list[int]) -> list[int]:
         """Ids of the first turns and of a new prompt; the image is one id, each answer has its end token."""
@@ -209,15 +213,17 @@ class ChatSession:
             ids += [*turn.prompt_ids, *closed_answer(self.model, turn.answer_ids)]
         return ids + prompt
 
-    def _answer(
-        self, question: str, kept: int, prompt: list[int], sampling: Sampling, limit: int, spent_s: float
-    ) -> Iterator[str]:
+    def _answer(self, asked: Asked) -> Iterator[str]:
         self._require_idle()
+        if self._standing() != asked.standing:
+            raise SessionError("The chat has changed after this question was asked; ask it again.")
         self._answering = True
-        started = time.perf_counter() - spent_s
+        started = time.perf_counter() - asked.spent_s
+        kept, prompt, limit = asked.kept, asked.prompt, asked.limit
         try:
             first_prompt = self.turns[0].prompt_ids if kept else prompt
-            prefilled = self._prefill(self._transcript(kept, prompt), len(first_prompt), sampling)
+            ids = self._transcript(kept, prompt)
+            prefilled = self._prefill(ids, len(first_prompt), asked.options.sampling())
             first = time.perf_counter()
             del self.turns[kept:]
             answer_ids = [self.reading.request.pending]
@@ -231,10 +237,11 @@ class ChatSession:
                     ttft_s=first - started,
                     total_s=time.perf_counter() - started,
                     kv_cache_bytes=self.reading.request.cache_bytes,
+                    seed=asked.options.seed,
                 )
                 stopped = not self._ended(answer_ids, limit)
                 answer = self.model.decode(answer_ids)
-                self.turns.append(ChatTurn(question, answer, stats, stopped, prompt, answer_ids))
+                self.turns.append(ChatTurn(asked.question, answer, stats, stopped, prompt, answer_ids))
         finally:
             self._answering = False
 
@@ -265,22 +272,16 @@ class ChatSession:
         """
         if not self.prunes_in_decoder:
             return self.reading.prefill(ids, self.reduced, sampling)
-        self._decide_by(ids if self.method.reselect else ids[:first_prompt])
-        image_id, decisive = self.model.image_token_id, self._decisive
-        prune = partial(
-            prompt_pruning, self.method, decisive, image_id, len(self.tokens), self.budget, self._projection
-        )
-        read = self.reading.prefill(ids, self.reduced, sampling, prune)
-        if self._projection is None:
+        image_id, decisive = self.model.image_token_id, ids if self.method.reselect else ids[:first_prompt]
+        anew = self._decisive != decisive  # turn one's choice stays for the turns that follow it
+        known = None if anew else self._projection
+        prune = partial(prompt_pruning, self.method, decisive, image_id, len(self.tokens), self.budget, known)
+        read = self.reading.prefill(ids, self.reduced, sampling, prune, anew)
+        if known is None:
             pruning = self.reading.request.pruning
             self._projection = pruned_projection(pruning, decisive, image_id, self.tokens)
+        self._decisive = decisive
         return read
-
-    def _decide_by(self, ids: list[int]) -> None:
-        """Forget a choice that was made with other ids; turn one's stays for the turns that follow it."""
-        if self._decisive != ids:
-            self._decisive, self._projection = ids, None
-            self.reading.forget()
 
     def undo(self) -> None:
         """Take back the last question and its answer.

@@ -1,30 +1,37 @@
 """What a turn of a chat is: its texts and ids, what it cost, and how its answer is to be written."""
 
-import math
+import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 
+from compressor import options
 from compressor.decoding import Sampling
 from compressor.errors import InvalidOptionError, InvalidQuestionError
 
 MAX_NEW_TOKENS = 4096
 MAX_QUESTION_CHARACTERS = 4000
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.001, 1000  # beyond them a draw is greedy, or uniform
+DRAWN_SEEDS = 2**32  # a seed that was drawn is short enough to be typed
 
 
 def check_question(question: str) -> None:
     """Refuses what cannot be asked.
 
     Raises:
-        InvalidQuestionError: the question is empty or too long.
+        InvalidQuestionError: the question is no text, is empty or too long.
     """
+    if not isinstance(question, str):
+        raise InvalidQuestionError(f"A question must be text, not {options.shown(question)}.")
     if not question.strip():
         raise InvalidQuestionError("The question is empty: type one.")
     if len(question) > MAX_QUESTION_CHARACTERS:
         raise InvalidQuestionError(
             f"The question has {len(question):,} characters; shorten it to {MAX_QUESTION_CHARACTERS:,}."
         )
+    if any("\ud800" <= character <= "\udfff" for character in question):
+        raise InvalidQuestionError("The question contains half of a character (a surrogate); type it anew.")
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class TurnStats:
         ttft_s: seconds from the question to the first token; what was still to encode or compress is counted.
         total_s: seconds from the question to the end of the answer.
         kv_cache_bytes: keys and values in use at the end of the turn.
+        seed: of the draw, given or drawn; None in turns that were stored by a version without it.
     """
 
     image_tokens: int
@@ -46,6 +54,7 @@ class TurnStats:
     ttft_s: float
     total_s: float
     kv_cache_bytes: int
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,35 +71,63 @@ class ChatTurn:
 
 @dataclass(frozen=True)
 class AnswerOptions:
-    """How an answer is written; see `ChatSession.ask`."""
+    """How an answer is written; see `ChatSession.ask`.
+
+    Raises:
+        InvalidOptionError: one is of a wrong type or out of range.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
-    seed: int | None = None
+    seed: int = field(default_factory=lambda: secrets.randbelow(DRAWN_SEEDS))
+
+    def __post_init__(self) -> None:
+        options.whole_number("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
+        options.number("temperature", self.temperature, 0, MOST_TEMPERATURE)
+        if 0 < self.temperature < LEAST_TEMPERATURE:
+            raise InvalidOptionError(
+                f"temperature must be 0, or a number from {LEAST_TEMPERATURE} to {MOST_TEMPERATURE:,}, "
+                f"not {self.temperature}."
+            )
+        options.number("top_p", self.top_p, 0, 1, above=True)
+        options.seed("seed", self.seed)
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> "AnswerOptions":
-        """Options by name, checked.
+    def of(cls, given: dict[str, Any]) -> Self:
+        """Options by name, checked; a seed of None is one that is drawn.
 
         Raises:
-            InvalidOptionError: one is unknown or out of range.
+            InvalidOptionError: one is unknown, of a wrong type or out of range.
         """
-        unknown = set(options) - set(cls.__dataclass_fields__)
+        unknown = [name for name in given if name not in cls.__dataclass_fields__]
         if unknown:
-            raise InvalidOptionError(f"There is no option {', '.join(sorted(unknown))} for an answer.")
-        made = cls(**options)
-        if not 1 <= made.max_new_tokens <= MAX_NEW_TOKENS:
             raise InvalidOptionError(
-                f"An answer has 1 to {MAX_NEW_TOKENS} tokens, not {made.max_new_tokens!r}."
+                f"An answer has no option {unknown[0]!r}; it has {', '.join(cls.__dataclass_fields__)}."
             )
-        if not (math.isfinite(made.temperature) and made.temperature >= 0):
-            raise InvalidOptionError(f"The temperature must be 0 or more, not {made.temperature!r}.")
-        if not 0 < made.top_p <= 1:
-            raise InvalidOptionError(f"top_p must be above 0 and at most 1, not {made.top_p!r}.")
-        return made
+        return cls(**{name: value for name, value in given.items() if name != "seed" or value is not None})
 
     def sampling(self) -> Sampling:
         """The choice of tokens, with a generator of its own."""
-        generator = None if self.seed is None else torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(int(self.seed))
         return Sampling(float(self.temperature), float(self.top_p), generator)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that was checked and follows the first `kept` turns.
+
+    Args:
+        prompt: its ids.
+        limit: tokens at which the answer ends at the latest.
+        spent_s: seconds that encoding and compressing took.
+        standing: of the chat it was checked in.
+    """
+
+    question: str
+    kept: int
+    prompt: list[int]
+    options: AnswerOptions
+    limit: int
+    spent_s: float
+    standing: tuple[Any, ...]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from compressor import Projection, token_budget
 from compressor.errors import InvalidProjectionError, InvalidRateError
-from compressor.geometry import llava_layout
+from compressor.geometry import llava_layout, llava_next_layout
 
 LAYOUT = llava_layout((28, 28), image_size=28)  # 4 tokens
 
@@ -25,10 +25,30 @@ def test_budgets_of_the_paper():
     assert [token_budget(576, rate) for rate in (0, 0.7, 0.9)] == [576, 173, 58]
 
 
-@pytest.mark.parametrize("rate", [1, 1.5, -0.01, float("nan"), float("inf"), None, "0.5", True])
-def test_bad_rates_are_refused(rate):
-    with pytest.raises(InvalidRateError):
+@pytest.mark.parametrize(
+    ("rate", "given"),
+    [
+        (1, "1"),
+        (1.5, "1.5"),
+        (-0.01, "-0.01"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (None, "None"),
+        ("0.5", "'0.5' of type str"),
+        ("0", "'0' of type str"),
+        (True, "True of type bool"),
+        ([0.5], "[0.5] of type list"),
+        (0.5j, "0.5j of type complex"),
+    ],
+)
+def test_bad_rates_are_refused_and_shown_with_a_wrong_type(rate, given):
+    with pytest.raises(InvalidRateError) as error:
         token_budget(576, rate)
+    assert str(error.value) == f"The reduction rate must be at least 0 and below 1, not {given}."
+
+
+def test_rates_of_numpy_are_rates():
+    assert [token_budget(576, kind(0.75)) for kind in (np.float32, np.float64, np.float16)] == [144] * 3
 
 
 @pytest.mark.parametrize(
@@ -56,8 +76,10 @@ def test_apply_is_the_product_in_the_dtype_of_the_tokens():
     p = torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0.25, 0.75]])
     x = torch.randn(4, 3, dtype=torch.float64)
     torch.testing.assert_close(Projection(p, LAYOUT).apply(x), p.double() @ x, atol=1e-12, rtol=0)
-    half = Projection(p, LAYOUT).apply(x.to(torch.float16))
-    assert half.dtype == torch.float16
+    for dtype in (torch.float16, torch.bfloat16):
+        thirds, few = torch.rand(2, 4), 100 * x.to(dtype)
+        made = Projection(thirds, LAYOUT).apply(few)
+        assert made.dtype == dtype and torch.equal(made, (thirds @ few.float()).to(dtype))
     identity = Projection.identity(LAYOUT)
     assert identity.apply(x) is x
     with pytest.raises(InvalidProjectionError):
@@ -81,6 +103,19 @@ def test_roles_retention_and_entropy():
     ]
     torch.testing.assert_close(projection.entropy(), torch.tensor(expected, dtype=torch.float32))
     assert projection.roles(share=0.55) == ["merged", "merged", "kept", "pruned"]
+    unnormalised = Projection(projection.weights * torch.tensor([[3.0], [0.01]]), LAYOUT)
+    torch.testing.assert_close(unnormalised.entropy(), projection.entropy())
+    assert Projection(torch.zeros(1, 4), LAYOUT).entropy().tolist() == [0.0]
+
+
+@pytest.mark.parametrize("scale", [1e-5, 0.1, 1.0, 3.0])
+def test_roles_are_shares_of_a_row_whatever_it_sums_to(scale):
+    """Rows of PruMerge and VisionZip do not sum to 1."""
+    rows = torch.tensor([[0.45, 0.35, 0.2, 0.0], [0.0, 0.0, 0.4, 0.6]])
+    assert Projection(rows * scale, LAYOUT).roles() == ["merged", "merged", "merged", "kept"]
+    mixed = rows * scale * torch.tensor([[2.0], [0.5]])
+    assert Projection(mixed, LAYOUT).roles() == ["merged", "merged", "merged", "kept"]
+    assert Projection(torch.tensor([[0.5, 0.3, 0.2, 0.0]]) * scale, LAYOUT).roles()[0] == "kept"
 
 
 def test_a_row_of_zeros_keeps_nothing():
@@ -95,6 +130,17 @@ def test_save_and_load(tmp_path):
     loaded = Projection.load(tmp_path / "p.npz")
     assert torch.equal(loaded.weights, saved.weights)
     assert loaded.layout == saved.layout and loaded.stage == "vision"
+    assert saved.cpu().stage == "vision" and saved.cpu().layout == saved.layout
+
+
+def test_grids_whose_rows_end_in_separators_are_saved_and_loaded():
+    layout = llava_next_layout((64, 64), [(84, 168), (168, 168)], image_size=84)
+    assert any(grid.stride != grid.columns for grid in layout.grids)
+    file = io.BytesIO()
+    Projection.identity(layout).save(file)
+    file.seek(0)
+    loaded = Projection.load(file)
+    assert loaded.layout == layout and loaded.layout.grids == layout.grids and loaded.is_identity
 
 
 def test_damaged_files_are_refused(tmp_path):

@@ -167,6 +167,14 @@ def test_regenerate_reads_one_token_and_says_the_same(model, image):
     assert session.turns[1].stats.prompt_tokens == 1
 
 
+def test_a_new_rate_keeps_the_options_of_the_method(model, image):
+    session = ChatSession(model, image, method="random", rate=0.5, seed=3)
+    session.configure(rate=0.75)
+    assert session.method.seed == 3 and session.projection.m == 4
+    session.configure(method="random")
+    assert session.method.seed == 0
+
+
 def test_undo_and_clear(model, image):
     session = ChatSession(model, image, method="sample", rate=0.5)
     for question in QUESTIONS[:2]:
@@ -201,7 +209,10 @@ def test_state_survives_pickling_and_resumes_without_encoding(model, image, monk
     list(session.ask(QUESTIONS[1], max_new_tokens=4))
     expected = session.reading.request.logits
     resumed = ChatSession.resume(model, state)
-    list(resumed.ask(QUESTIONS[1], max_new_tokens=4))
+    with monkeypatch.context() as broken:
+        for work in ("encode_batch", "compress"):
+            broken.setattr(type(model), work, lambda *_: 1 / 0)
+        list(resumed.ask(QUESTIONS[1], max_new_tokens=4))
     assert resumed.turns[1].answer_ids == session.turns[1].answer_ids
     torch.testing.assert_close(resumed.reading.request.logits, expected, atol=1e-5, rtol=0)
     with pytest.raises(ModelMismatchError):
@@ -281,6 +292,12 @@ def test_one_answer_at_a_time(model, image):
             act()
     running.close()
     session.clear()
+    first, second = (session.ask(question, temperature=5.0, seed=1) for question in QUESTIONS[:2])
+    next(first)
+    with pytest.raises(SessionError, match="still being written"):
+        next(second)
+    first.close()
+    assert [turn.question for turn in session.turns] == [QUESTIONS[0]]
 
 
 def test_a_method_that_writes_no_projection_is_refused_before_anything_is_read(model, image):

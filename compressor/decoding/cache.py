@@ -1,6 +1,7 @@
 """The keys and values that requests which are read together share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -57,10 +58,40 @@ class Cache:
         for layer, added in enumerate(self._uncommitted):
             self.lengths[layer] = [start + new for start, new in zip(self.lengths[layer], added, strict=True)]
 
+    def discard(self) -> None:
+        """Clear what was written but not counted: a row of a batch may read it masked, and 0 * NaN is NaN."""
+        for buffers in (self.keys, self.values):
+            for buffer, lengths in zip(buffers, self.lengths, strict=True):
+                for row, length in enumerate(lengths if buffer is not None else ()):
+                    buffer[row, :, length:] = 0
+
     def rewind(self, row: int, count: int) -> None:
         """Forget the last `count` entries that a row has in every layer."""
         for lengths in self.lengths:
             lengths[row] -= count
+
+    @contextmanager
+    def rewinding(self, row: int, count: int) -> Iterator[None]:
+        """Forget the last `count` entries of a row while a block runs, and afterwards unless it raised.
+
+        The entries are copied, because a forward writes in their place.
+        """
+        lengths, keys, values = [list(each) for each in self.lengths], list(self.keys), list(self.values)
+        ends = [
+            buffer[row, :, held[row] - count : held[row]]
+            for buffers in (keys, values)
+            for buffer, held in zip(buffers, lengths, strict=True)
+            if count and buffer is not None
+        ]
+        copies = [end.clone() for end in ends]
+        self.rewind(row, count)
+        try:
+            yield
+        except BaseException:
+            self.lengths, self.keys, self.values = lengths, keys, values
+            for end, copy in zip(ends, copies, strict=True):
+                end.copy_(copy)
+            raise
 
     def size_bytes(self, row: int) -> int:
         """Bytes of the entries that a row uses, keys and values of all layers."""

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 
-from compressor.decoding.pruning import deciding_attention, kept_rows, take
+from compressor.decoding.cache import Cache
+from compressor.decoding.pruning import Pruning, deciding_attention, kept_rows, take
 from compressor.decoding.request import Request, shared_cache
+from compressor.errors import NumericalError
 from compressor.models.base import Decoder, PromptEmbeddings, on_device
 
 
@@ -18,6 +20,8 @@ def prefill(
 ) -> list[int]:
     """Read new embeddings after what each request has in its cache, and choose the next id of each.
 
+    Where it raises, whatever it is, all requests are as they were; so it is with `step`.
+
     Args:
         decoder: of the model.
         requests: any number, new or with caches of different lengths.
@@ -25,6 +29,8 @@ def prefill(
             (L, d) is text.
     Returns:
         the next id of each request, also its `pending`.
+    Raises:
+        NumericalError: the logits are not finite.
     """
     prompts = [PromptEmbeddings(each) if isinstance(each, Tensor) else each for each in prompts]
     embeds = pad_sequence([each.embeddings for each in prompts], batch_first=True)  # (B, L, d)
@@ -49,6 +55,8 @@ def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
 
     Returns:
         the next id of each request, also its `pending`.
+    Raises:
+        NumericalError: the logits are not finite.
     """
     device = requests[0].logits.device
     ids = on_device([[request.pending] for request in requests], device)
@@ -95,19 +103,52 @@ def _forward(
     lengths: list[int],
     image_mask: Tensor | None = None,
 ) -> list[int]:
-    """Read x (B, L, d), of which row b brings `lengths[b]` tokens, and choose the next id of each request."""
+    """Read x (B, L, d), of which row b brings `lengths[b]` tokens, and choose the next id of each request.
+
+    The requests change only after all of it has succeeded.
+    """
     cache = shared_cache(requests, len(decoder.layers))
-    cache.incoming = lengths
-    starts = on_device([request.position for request in requests], x.device)
-    positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
-    rotary = decoder.rotary(x, position_ids=positions)
     prunings = [None if request.position else request.pruning for request in requests]
+    kept = [None if pruning is None else pruning.kept for pruning in prunings]
+    try:
+        cache.incoming = lengths
+        starts = on_device([request.position for request in requests], x.device)
+        positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
+        logits = decoder.head(decoder.norm(_read(decoder, cache, x, positions, prunings, kept, image_mask)))
+        chosen = _choose(requests, logits)
+    except BaseException:
+        cache.discard()
+        raise
+    cache.commit()
+    for row, (request, pruning) in enumerate(zip(requests, prunings, strict=True)):
+        request.cache, request.row = cache, row
+        request.position += lengths[row]
+        request.pending, request.logits = chosen[row], logits[row]
+        if pruning is not None:
+            pruning.kept = kept[row]
+    return chosen
+
+
+def _read(
+    decoder: Decoder,
+    cache: Cache,
+    x: Tensor,
+    positions: Tensor,
+    prunings: Sequence[Pruning | None],
+    kept: list[Tensor | None],
+    image_mask: Tensor | None,
+) -> Tensor:
+    """The state of the last token of each row after all layers, (B, d), of x (B, L, d) at `positions` (B, L).
+
+    What the prunings decide is written into `kept`, row by row.
+    """
+    rotary = decoder.rotary(x, position_ids=positions)
     mask, mask_lengths = None, None
     for index, layer in enumerate(decoder.layers):
         if index in {pruning.layer for pruning in prunings if pruning}:
-            kept = kept_rows(cache.incoming, prunings, index, x.device)
-            x, positions, image_mask = (take(each, kept) for each in (x, positions, image_mask))
-            cache.incoming = [len(rows) for rows in kept]
+            rows = kept_rows(cache.incoming, prunings, kept, index, x.device)
+            x, positions, image_mask = (take(each, rows) for each in (x, positions, image_mask))
+            cache.incoming = [len(each) for each in rows]
             rotary, mask_lengths = decoder.rotary(x, position_ids=positions), None
         if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
             mask_lengths = cache.lengths[index]
@@ -123,22 +164,37 @@ def _forward(
             **_image_argument(decoder, image_mask),
         )
         for row, pruning in enumerate(prunings):
-            if pruning and pruning.layer == index + 1 and pruning.kept is None:
+            if pruning and pruning.layer == index + 1 and kept[row] is None:
                 attention = deciding_attention(decoder, cache, index, row, entering, rotary, pruning.query)
-                pruning.kept = pruning.select(attention)
-    cache.commit()
-    for request, length in zip(requests, lengths, strict=True):
-        request.position += length
-    return _choose(requests, decoder.head(decoder.norm(_last(x, cache.incoming))))
+                kept[row] = pruning.select(attention)
+    return _last(x, cache.incoming)
 
 
 def _choose(requests: Sequence[Request], logits: Tensor) -> list[int]:
-    """The next id of each request, from logits (B, vocabulary)."""
-    best = logits.argmax(-1).tolist()  # for all at once: here the host waits
-    for request, row, probable in zip(requests, logits, best, strict=True):
-        request.logits = row
-        request.pending = request.sampling.choose(row) if request.sampling.temperature else probable
-    return [request.pending for request in requests]
+    """The next id of each request, from logits (B, vocabulary).
+
+    Raises:
+        NumericalError: the largest logit of a row is not a finite number.
+    """
+    largest, ids = logits.max(-1)
+    # for all at once, the check included: here the host waits
+    probable = torch.where(largest.isfinite(), ids, -1).tolist()
+    if -1 in probable:
+        precision = str(logits.dtype).removeprefix("torch.")
+        raise NumericalError(
+            f"The numbers of this model overflow in {precision}; load it in another precision."
+        )
+    generators = [request.sampling.generator for request in requests]
+    drawn_before = [generator.get_state() for generator in generators]
+    try:
+        return [
+            request.sampling.choose(row) if request.sampling.temperature else best
+            for request, row, best in zip(requests, logits, probable, strict=True)
+        ]
+    except BaseException:
+        for generator, state in zip(generators, drawn_before, strict=True):
+            generator.set_state(state)
+        raise
 
 
 def _last(x: Tensor, lengths: Sequence[int]) -> Tensor:

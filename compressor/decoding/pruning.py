@@ -50,16 +50,28 @@ def deciding_attention(
 
 
 def kept_rows(
-    lengths: Sequence[int], prunings: Sequence[Pruning | None], layer: int, device: torch.device
+    lengths: Sequence[int],
+    prunings: Sequence[Pruning | None],
+    kept: Sequence[Tensor | None],
+    layer: int,
+    device: torch.device,
 ) -> list[Tensor]:
-    """Which tokens of each sequence go on after the prunings that act at this layer."""
-    kept = []
-    for pruning, length in zip(prunings, lengths, strict=True):
+    """Which tokens of each sequence go on after the prunings that act at this layer.
+
+    Args:
+        lengths: tokens of each sequence.
+        prunings: of each.
+        kept: the positions that each pruning keeps.
+        layer: K.
+        device: of the result.
+    """
+    going_on = []
+    for pruning, positions, length in zip(prunings, kept, lengths, strict=True):
         rows = torch.arange(length, device=device)
         if pruning and pruning.layer == layer:  # in a first prefill rows and positions are the same
-            rows = torch.cat([pruning.kept.to(device), rows[pruning.query + 1 :]])
-        kept.append(rows)
-    return kept
+            rows = torch.cat([positions.to(device), rows[pruning.query + 1 :]])
+        going_on.append(rows)
+    return going_on
 
 
 def take(values: Tensor | None, kept: Sequence[Tensor]) -> Tensor | None:

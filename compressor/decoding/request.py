@@ -1,6 +1,7 @@
 """A sequence that is being decoded: how its tokens are chosen, and where its cache entries are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -17,12 +18,12 @@ class Sampling:
     Args:
         temperature: 0 takes the most probable token.
         top_p: smallest set of tokens with this probability to draw from, in (0, 1].
-        generator: of the draw, on the CPU.
+        generator: of the draw, on the CPU; one of its own, as torch makes it, where none is given.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
-    generator: torch.Generator | None = None
+    generator: torch.Generator = field(default_factory=torch.Generator)
 
     def choose(self, logits: Tensor) -> int:
         """The next id from logits (vocabulary,)."""
@@ -68,15 +69,25 @@ class Request:
         self.position -= count
         self.pending = self.logits = None
 
+    @contextmanager
+    def rewinding(self, count: int) -> Iterator[None]:
+        """`rewind` while a block runs, and afterwards unless it raised."""
+        before = dict(vars(self))
+        with nullcontext() if self.cache is None else self.cache.rewinding(self.row, count):
+            self.position -= count
+            self.pending = self.logits = None
+            try:
+                yield
+            except BaseException:
+                vars(self).update(before)
+                raise
+
 
 def shared_cache(requests: Sequence[Request], layers: int) -> Cache:
-    """The cache whose rows are exactly these requests, made from their own ones where there is none."""
+    """The cache whose rows are exactly these requests, copied from their own ones where there is none."""
     cache = requests[0].cache
     if cache is not None and [(r.cache is cache, r.row) for r in requests] == [
         (True, row) for row in range(cache.rows)
     ]:
         return cache
-    cache = Cache.gather([(request.cache or Cache(layers, 1), request.row) for request in requests])
-    for row, request in enumerate(requests):
-        request.cache, request.row = cache, row
-    return cache
+    return Cache.gather([(request.cache or Cache(layers, 1), request.row) for request in requests])

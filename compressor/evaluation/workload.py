@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from compressor import options
 from compressor.decoding import Request, prefill, step
-from compressor.errors import InvalidOptionError
 from compressor.evaluation.reductions import Reduction, reductions
 from compressor.methods.base import Method
 from compressor.models.base import Views, VisionLanguageModel
@@ -39,7 +39,7 @@ class Workload:
         new_tokens: tokens decoded for each, the first included; none ends an answer early.
         image_size: (W, H) in pixels.
     Raises:
-        InvalidOptionError: a number is too small.
+        InvalidOptionError: a number is too small, or not a whole one.
     """
 
     batch: int = 1
@@ -48,10 +48,10 @@ class Workload:
     image_size: tuple[int, int] = (640, 480)
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.prompt_tokens < 2 or self.new_tokens < 1 or min(self.image_size) < 1:
-            raise InvalidOptionError(
-                "A profile needs a batch of at least 1, 2 prompt tokens, 1 new token and 1 pixel."
-            )
+        for name, least in (("batch", 1), ("prompt_tokens", 2), ("new_tokens", 1)):
+            options.whole_number(name, getattr(self, name), least)
+        for name, side in zip(("image width", "image height"), self.image_size, strict=True):
+            options.whole_number(name, side, 1)
 
 
 def random_images(workload: Workload, seed: int = 0) -> list[Image.Image]:

@@ -1,7 +1,8 @@
 """What every method is: image tokens and a budget in, a `Projection` out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, ClassVar, Self
 
 import torch
@@ -33,14 +34,28 @@ class Method(ABC):
         """Build the method for a model (None where it needs none) with the options of `get_method`.
 
         Raises:
-            InvalidOptionError: the method has no such option.
+            InvalidOptionError: the method has no such option, or a value is of a wrong type or out of range.
         """
-        try:
-            return cls(**options)
-        except TypeError as error:
-            raise InvalidOptionError(
-                f"{cls.title} does not take these options: {', '.join(options)}."
-            ) from error
+        cls.require_options(options)
+        return cls(**options)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """The options of `get_method`: what the constructor takes."""
+        return list(signature(cls).parameters)
+
+    @classmethod
+    def require_options(cls, given: Mapping[str, object]) -> None:
+        """Refuse options that the method does not have; their values are the constructor's concern.
+
+        Raises:
+            InvalidOptionError: there is one.
+        """
+        known = cls.option_names()
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            having = f"it has {', '.join(known)}" if known else "it has none"
+            raise InvalidOptionError(f"{cls.title} has no option {unknown[0]!r}; {having}.")
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import DecoderMethod
 from compressor.methods.cosine import finite
@@ -43,7 +44,7 @@ class FastV(DecoderMethod):
             otherwise the choice of the first turn stays, as the cache keeps no more (the published code with
             `use_cache`; without it, it chooses anew for every single token, which no cached chat can do).
     Raises:
-        InvalidOptionError: K is below 1, or not below the model's number of layers.
+        InvalidOptionError: K is no whole number, below 1, or not below the model's number of layers.
     """
 
     name = "fastv"
@@ -54,11 +55,9 @@ class FastV(DecoderMethod):
     )
 
     def __init__(self, layer: int = 2, reselect: bool = False) -> None:
-        if layer < 1:
-            raise InvalidOptionError(
-                f"FastV reads the attention of a layer before K, so K is at least 1, not {layer}."
-            )
-        self.layer, self.reselect = layer, reselect
+        # K is at least 1, because the attention of the layer before K decides
+        self.layer = options.whole_number("layer of FastV", layer, 1)
+        self.reselect = options.flag("reselect of FastV", reselect)
 
     @classmethod
     def create(cls, model: Any, **options: Any) -> Self:
@@ -67,7 +66,8 @@ class FastV(DecoderMethod):
         if model is not None and made.layer >= len(model.decoder.layers):
             most = len(model.decoder.layers) - 1
             raise InvalidOptionError(
-                f"This model has {most + 1} decoder layers, so FastV's K is at most {most}, not {made.layer}."
+                f"This model has {most + 1} decoder layers, so layer of FastV is at most {most}, "
+                f"not {made.layer}."
             )
         return made
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compressor import options
 from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError, InvalidRateError
 from compressor.methods import weights_file
@@ -72,7 +73,7 @@ class MetaCompress(nn.Module, Method):
         seed: of the initial weights.
         model_name: the model whose tokens it reads.
     Raises:
-        InvalidOptionError: an option has a value it cannot have.
+        InvalidOptionError: the value of an option is of a wrong type or out of range.
     """
 
     name = "metacompress"
@@ -96,14 +97,16 @@ class MetaCompress(nn.Module, Method):
         model_name: str = "",
     ) -> None:
         super().__init__()
-        if pool not in get_args(Pool):
-            raise InvalidOptionError(f"The pooling is one of {', '.join(get_args(Pool))}, not {pool!r}.")
-        if positions not in get_args(Positions):
-            raise InvalidOptionError(
-                f"Positions are one of {', '.join(get_args(Positions))}, not {positions!r}."
-            )
-        if d < 1 or d_c < 1:
-            raise InvalidOptionError(f"Both widths must be at least 1, not {d} and {d_c}.")
+        options.choice("pool of MetaCompress", pool, get_args(Pool))
+        options.choice("positions of MetaCompress", positions, get_args(Positions))
+        options.whole_number("d of MetaCompress", d, 1)
+        options.whole_number("d_c of MetaCompress", d_c, 1)
+        options.seed("seed of MetaCompress", seed)
+        if token_norm is not None:
+            options.number("token_norm of MetaCompress", token_norm, 0, above=True)
+        for name, value in (("position_scale", position_scale), ("sigma_w", sigma_w)):
+            if value is not None:
+                options.number(f"{name} of MetaCompress", value, 0)
         token_norm = math.sqrt(d) if token_norm is None else token_norm
         self.d, self.d_c, self.pool, self.position_kind = d, d_c, pool, positions
         self.position_scale = token_norm if position_scale is None else position_scale
@@ -124,7 +127,7 @@ class MetaCompress(nn.Module, Method):
         Options ask for another generator than the shipped one, so they always give an initialisation.
 
         Raises:
-            InvalidOptionError: no model was given, or there is no such option.
+            InvalidOptionError: no model was given, there is no such option, or a value is not allowed.
             ModelMismatchError: the weights found belong to another model.
         """
         if model is None:
@@ -132,13 +135,14 @@ class MetaCompress(nn.Module, Method):
         folder = COMPRESSORS / model.name
         if not options and weights_file.present(folder):
             return cls.load(folder, model_name=model.name, d=model.width).to(model.device)
-        try:
-            made = cls(model.width, **{"token_norm": model.token_norm, "model_name": model.name, **options})
-        except TypeError as error:
-            raise InvalidOptionError(
-                f"MetaCompress does not take these options: {', '.join(options)}."
-            ) from error
+        cls.require_options(options)
+        made = cls(model.width, **{"token_norm": model.token_norm, "model_name": model.name, **options})
         return made.to(model.device)
+
+    @classmethod
+    def option_names(cls) -> list[str]:
+        """All but the width, which is the model's."""
+        return [name for name in super().option_names() if name != "d"]
 
     @property
     def label(self) -> str:

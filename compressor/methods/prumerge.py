@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import VisionMethod
 from compressor.methods.cosine import finite, unit_rows
@@ -127,6 +128,8 @@ class PruMerge(_Merging):
 
     Args:
         adaptive: as published: the image's attention decides m, and the rate is ignored.
+    Raises:
+        InvalidOptionError: `adaptive` is neither True nor False.
     """
 
     name = "prumerge"
@@ -137,7 +140,7 @@ class PruMerge(_Merging):
     )
 
     def __init__(self, adaptive: bool = False) -> None:
-        self.decides_m = adaptive
+        self.decides_m = options.flag("adaptive of PruMerge", adaptive)
 
     def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """Unnormalised rows, by falling attention; the last gathers what was not kept."""
@@ -152,7 +155,7 @@ class PruMergePlus(_Merging):
         adaptive: as published for inference: the image decides m, and the rate is ignored.
         ratio: as published for training: r, and the rate is ignored.
     Raises:
-        InvalidOptionError: both rules were asked for.
+        InvalidOptionError: both rules were asked for, or the value of one is of a wrong type or out of range.
     """
 
     name = "prumerge+"
@@ -163,6 +166,9 @@ class PruMergePlus(_Merging):
     )
 
     def __init__(self, adaptive: bool = False, ratio: float | None = None) -> None:
+        options.flag("adaptive of PruMerge+", adaptive)
+        if ratio is not None:
+            options.number("ratio of PruMerge+", ratio, 0, 1 / 3, above=True)
         if adaptive and ratio is not None:
             raise InvalidOptionError("PruMerge+ follows one rule: give either adaptive or ratio.")
         self.decides_m, self.ratio = adaptive or ratio is not None, ratio

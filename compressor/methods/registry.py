@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.errors import InvalidOptionError, UnknownMethodError
+from compressor.errors import UnknownMethodError
 from compressor.methods.base import Method
 from compressor.methods.divprune import DivPrune
 from compressor.methods.fastv import FastV
@@ -15,6 +15,7 @@ from compressor.methods.separators import ReinsertSeparators
 from compressor.methods.spatial import Spatial
 from compressor.methods.tome import ToMe
 from compressor.methods.visionzip import VisionZip
+from compressor.options import choice
 from compressor.projection import Stage
 
 METHODS: dict[str, type[Method]] = {
@@ -67,11 +68,11 @@ def get_method(name: str, model: Any = None, *, separators: str = "compress", **
         options: of the method, such as `seed` of "random".
     Raises:
         UnknownMethodError: no method has this name.
-        InvalidOptionError: the method has no such option, or lacks its model.
+        InvalidOptionError: the method has no such option, a value is of a wrong type or out of range, or the
+            model is missing.
     """
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:
         raise UnknownMethodError(f"There is no method {name!r}; choose one of {', '.join(METHODS)}.")
-    if separators not in ("compress", "reinsert"):
-        raise InvalidOptionError(f"The option separators is 'compress' or 'reinsert', not {separators!r}.")
+    choice("separators", separators, ("compress", "reinsert"))
     method = METHODS[name].create(model, **options)
     return ReinsertSeparators(method) if separators == "reinsert" else method

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from compressor import options
 from compressor.methods.base import Method
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
@@ -51,6 +52,8 @@ class Random(Method):
     Args:
         seed: of the choice. The same seed keeps the same positions of every image with as many tokens, and a
             smaller budget keeps a part of what a larger one keeps; evaluations give each image its own seed.
+    Raises:
+        InvalidOptionError: it is no whole number from 0 to 2**63 - 1.
     """
 
     name = "random"
@@ -58,7 +61,7 @@ class Random(Method):
     description = "Keeps tokens drawn at random. It does not look at the image, and the seed fixes the draw."
 
     def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+        self.seed = options.seed("seed of Random", seed)
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """One-hot rows at the drawn tokens, in ascending order."""

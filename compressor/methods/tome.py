@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from compressor.errors import InvalidOptionError
+from compressor import options
 from compressor.methods.base import VisionMethod
 from compressor.methods.cosine import finite, unit_rows
 from compressor.methods.selection import strongest
@@ -90,6 +90,8 @@ class ToMe(VisionMethod):
     Args:
         metric: "keys" compares the mean over heads of the encoder layer's keys, as the paper does inside a
             ViT; "features" the features themselves.
+    Raises:
+        InvalidOptionError: it is neither.
     """
 
     name = "tome"
@@ -101,9 +103,7 @@ class ToMe(VisionMethod):
     needs = frozenset({"keys"})
 
     def __init__(self, metric: Metric = "keys") -> None:
-        if metric not in get_args(Metric):
-            raise InvalidOptionError(f"ToMe compares {' or '.join(get_args(Metric))}, not {metric!r}.")
-        self.metric = metric
+        self.metric = options.choice("metric of ToMe", metric, get_args(Metric))
         if metric == "features":
             self.needs = frozenset()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.geometry import TokenLayout
 from compressor.methods.base import VisionMethod
@@ -77,7 +78,7 @@ class VisionZip(VisionMethod):
         per_view: as published for LLaVA-NeXT: so many tokens (such as 128, 64 or 32) of every view, and the
             rate is ignored. Otherwise the views share the m tokens of the rate.
     Raises:
-        InvalidOptionError: `per_view` is below 1.
+        InvalidOptionError: the value of an option is of a wrong type, or `per_view` is below 1.
     """
 
     name = "visionzip"
@@ -89,9 +90,10 @@ class VisionZip(VisionMethod):
     needs = frozenset({"cls_attention", "keys"})
 
     def __init__(self, class_token: bool = True, per_view: int | None = None) -> None:
-        if per_view is not None and per_view < 1:
-            raise InvalidOptionError(f"VisionZip leaves at least 1 token per view, not {per_view}.")
-        self.class_token, self.per_view = class_token, per_view
+        if per_view is not None:
+            per_view = options.whole_number("per_view of VisionZip", per_view, 1)
+        self.class_token = options.flag("class_token of VisionZip", class_token)
+        self.per_view = per_view
 
     def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
         """As the base class does, unless the budget of a view is given."""

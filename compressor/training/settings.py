@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.projection import token_budget
 
@@ -27,7 +28,7 @@ class Settings:
         checkpointing: run the decoder's layers again in the backward pass instead of keeping what is in them.
         validate_every, save_every: steps from one validation, or one checkpoint, to the next.
     Raises:
-        InvalidOptionError: one is out of range.
+        InvalidOptionError: one is of a wrong type or out of range.
         InvalidRateError: a rate is.
     """
 
@@ -49,15 +50,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "micro_batch", "validate_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise InvalidOptionError(f"{name} must be at least 1, not {getattr(self, name)!r}.")
-        for name in ("peak", "warmup", "entropy", "collapse", "clip", "seed"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InvalidOptionError(f"{name} must be a number of at least 0, not {value!r}.")
-        for name, known in (("clip_by", get_args(Clip)), ("optimizer", get_args(Optimizer))):
-            if getattr(self, name) not in known:
-                raise InvalidOptionError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)!r}.")
+            options.whole_number(name, getattr(self, name), 1)
+        options.whole_number("warmup", self.warmup, 0)
+        options.seed("seed", self.seed)
+        for name in ("peak", "entropy", "collapse", "clip"):
+            options.number(name, getattr(self, name), 0)
+        options.choice("clip_by", self.clip_by, get_args(Clip))
+        options.choice("optimizer", self.optimizer, get_args(Optimizer))
+        options.flag("checkpointing", self.checkpointing)
         if not self.rates:
             raise InvalidOptionError("Training needs at least one reduction rate.")
         for rate in self.rates:

@@ -4,7 +4,6 @@ P = softmax_rows(P_raw), and plain SGD on P_raw minimises L_pred + alpha L_entro
 Source: MetaCompress, equation 5 and supplement 8.1.
 """
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from compressor import options
 from compressor.errors import ContextLengthError, DivergedError, InvalidOptionError, InvalidQuestionError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
@@ -34,7 +34,7 @@ class Settings:
         every: steps from one record to the next.
         max_new_tokens: length at which the model's own answers end at the latest.
     Raises:
-        InvalidOptionError: one is out of range.
+        InvalidOptionError: one is of a wrong type or out of range.
     """
 
     steps: int = 500
@@ -47,12 +47,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 0), ("every", 1), ("max_new_tokens", 1)):
-            if getattr(self, name) < least:
-                raise InvalidOptionError(f"{name} must be at least {least}, not {getattr(self, name)!r}.")
+            options.whole_number(name, getattr(self, name), least)
         for name in ("learning_rate", "alpha", "sigma"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InvalidOptionError(f"{name} must be a number of at least 0, not {value!r}.")
+            options.number(name, getattr(self, name), 0)
+        options.seed("seed", self.seed)
 
 
 PAPER = Settings()

@@ -7,6 +7,7 @@ import pytest
 
 from app import chat, choices
 from app.sessions import Visit
+from compressor import ChatTurn, TurnStats
 from compressor.world import scenes
 
 
@@ -35,6 +36,12 @@ def test_partial_texts_are_prefixes_of_the_answer(visit, monkeypatch):
     partial = [texts(view)[-1] for view in views[1:-1]]
     assert len(partial) > 2
     assert all(visit.chat.turns[-1].answer.startswith(text.rstrip()) for text in partial)
+
+
+def test_the_page_is_not_drawn_for_every_token(visit, monkeypatch):
+    monkeypatch.setattr(chat.settings, "YIELDS_PER_S", 1e-9)
+    views = run(chat.ask(visit, "what color is the dog", max_new_tokens=12))
+    assert len(views) == 2 and not views[-1].running and visit.chat.turns[0].stats.new_tokens > 2
 
 
 def test_a_second_turn_prefills_only_its_own_text(visit):
@@ -83,6 +90,7 @@ def test_nothing_a_visitor_types_becomes_markup(visit):
     source = view.messages[0]["content"]
     assert texts(view)[0] == evil
     assert "\n" not in source and "<img" not in source
+    assert chat.plain("a\r\n<b>\r") == "a<br>&lt;b&gt;"
 
 
 def test_unknown_words_are_named(visit):
@@ -161,6 +169,32 @@ def test_right_and_wrong_are_told_in_words(visit, monkeypatch):
     monkeypatch.setattr(visit.chat.model.__class__, "decode", lambda self, ids: "a <b>zebra</b>")
     wrong = run(chat.ask(visit, question, max_new_tokens=1))[-1].messages[-1]["content"]
     assert f"✗ Wrong: it is “{truth}”" in wrong and "<b>" not in wrong
+
+
+def test_a_stopped_answer_is_not_judged_even_where_it_is_right(visit, monkeypatch):
+    question = "how many objects are there?"
+    truth = scenes.scene(7).answer(question)
+    monkeypatch.setattr(visit.chat.model.__class__, "decode", lambda self, ids: truth)
+    monkeypatch.setattr(visit.chat.model.__class__, "stop_ids", frozenset())
+    views = chat.ask(visit, question, max_new_tokens=100)
+    next(views)
+    chat.stop(visit)
+    about = run(views)[-1].messages[-1]["content"]
+    assert visit.chat.turns[0].stopped and chat.verdict(visit, 0) is None
+    assert "Stopped" in about and "Right" not in about and "Wrong" not in about
+    run(chat.regenerate(visit, max_new_tokens=3))
+    assert chat.verdict(visit, 0) == (True, truth)
+
+
+@pytest.mark.parametrize(
+    ("new_tokens", "ttft_s", "total_s", "rate"),
+    [(11, 1.0, 3.0, "5"), (2, 0.5, 0.75, "4"), (1, 1.0, 1.0, "–"), (1, 1.0, 1.5, "–"), (5, 1.0, 1.0, "–")],
+)
+def test_tokens_per_second_count_what_came_after_the_first(visit, new_tokens, ttft_s, total_s, rate):
+    stats = TurnStats(8, 1234, new_tokens, ttft_s, total_s, 2_500_000)
+    visit.chat.turns.append(ChatTurn("q", "a", stats, False, [1], [2]))
+    cells = re.findall(r"<td>(.*?)</td>", chat.cost_card(visit.chat))
+    assert cells == ["8", "1,234", f"{ttft_s * 1000:,.0f} ms", rate, "2.5 MB"]
 
 
 def test_pronouns_are_judged_with_the_questions_before_them(visit, monkeypatch):

@@ -47,7 +47,7 @@ def test_full_size_models_need_no_checkpoint(tmp_path, monkeypatch, small_builde
         (["--random-weights", "--four-bit"], "not in 4-bit"),
         (["--random-weights"], "no sizes to give 'tiny'"),
         (["--rate", "1"], "rate must be at least 0"),
-        (["--batch", "0"], "batch of at least 1"),
+        (["--batch", "0"], "batch must be a whole number of at least 1, not 0"),
         (["--repeats", "0"], "at least one repeat"),
     ],
 )

@@ -206,7 +206,7 @@ def test_the_dtype_is_what_was_asked_or_what_the_device_trains_well_in(
         (["--data", "nothing"], "no benchmark 'nothing'"),
         (["--data", "gqa"], "name the folder"),
         (["--data", "convbench", "--folder", "."], "no split 'train'"),
-        (["--steps", "0"], "steps must be at least 1"),
+        (["--steps", "0"], "steps must be a whole number of at least 1, not 0"),
         (["--dialogues", "0"], "at least one dialogue"),
     ],
 )

@@ -134,7 +134,15 @@ def test_a_prompt_has_the_length_asked_for_and_one_image(small_llava):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"batch": 0}, {"prompt_tokens": 1}, {"new_tokens": 0}, {"image_size": (0, 4)}]
+    "bad",
+    [
+        {"batch": 0},
+        {"prompt_tokens": 1},
+        {"new_tokens": 0},
+        {"new_tokens": "9"},
+        {"image_size": (0, 4)},
+        {"image_size": (4, None)},
+    ],
 )
 def test_workloads_of_nothing_are_refused(bad):
     with pytest.raises(InvalidOptionError):

@@ -9,10 +9,16 @@ from compressor.training.settings import BUNDLED, PAPER, Settings
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"steps": 0}, "steps must be at least 1"),
-        ({"peak": float("nan")}, "peak must be a number"),
-        ({"clip_by": "size"}, "clip_by is one of norm, value, none"),
-        ({"optimizer": "lion"}, "optimizer is one of adamw, sgd"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, not 0"),
+        ({"steps": "3"}, "steps must be a whole number of at least 1, not '3' of type str"),
+        ({"micro_batch": 2.5}, "micro_batch must be a whole number of at least 1, not 2.5 of type float"),
+        ({"warmup": -1}, "warmup must be a whole number of at least 0, not -1"),
+        ({"peak": float("nan")}, "peak must be a number of at least 0, not nan"),
+        ({"clip": None}, "clip must be a number of at least 0, not None"),
+        ({"seed": 2**70}, "seed must be a whole number from 0 to"),
+        ({"checkpointing": "yes"}, "checkpointing must be True or False"),
+        ({"clip_by": "size"}, "clip_by must be one of norm, value, none, not 'size'"),
+        ({"optimizer": "lion"}, "optimizer must be one of adamw, sgd, not 'lion'"),
         ({"rates": ()}, "at least one reduction rate"),
     ],
 )

@@ -244,6 +244,10 @@ def test_a_dialogue_that_grows_too_long_is_refused(model, tokens):
         {"learning_rate": -1.0},
         {"alpha": float("inf")},
         {"sigma": -0.1},
+        {"steps": "3"},
+        {"learning_rate": None},
+        {"seed": 2**70},
+        {"seed": None},
     ],
 )
 def test_settings_out_of_range_are_refused(bad):

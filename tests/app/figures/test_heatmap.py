@@ -70,6 +70,13 @@ def test_the_default_is_the_papers_figure_with_image_tokens_downwards():
     assert "reduced token" in stored["yaxis"]["title"]["text"] and stored["yaxis"]["range"] == [2.5, -0.5]
 
 
+@pytest.mark.parametrize("as_stored", [False, True])
+def test_a_cell_names_its_tokens_by_the_axes(as_stored):
+    figure = sent(heatmap(projection(3, 8), as_stored=as_stored))
+    x, y = (figure["layout"][axis]["title"]["text"].split(" (")[0] for axis in ("xaxis", "yaxis"))
+    assert figure["data"][0]["hovertemplate"].startswith(f"{y} %{{y}}<br>{x} %{{x}}<br>")
+
+
 def test_darker_is_more():
     scale = heatmap(projection(3, 8)).data[0].colorscale
     light = [sum(int(colour[k : k + 2], 16) for k in (1, 3, 5)) for _, colour in scale]
@@ -86,6 +93,14 @@ def test_pooling_keeps_every_peak_and_the_limit(m, n, limit, seed):
         for j in range(pooled.shape[1]):
             block = weights[i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
             assert pooled[i, j] == block.max()
+
+
+def test_blocks_are_as_square_as_the_matrix_allows():
+    assert block_shape(100, 100, 100) == (10, 10)
+    assert block_shape(10, 1000, 100) == (1, 100) and block_shape(1000, 10, 100) == (91, 2)
+    for m, n in ((864, 2880), (2880, 864)):
+        rows, columns = block_shape(m, n)
+        assert (m / rows) / (n / columns) == pytest.approx(1, abs=0.35)
 
 
 def test_one_hot_rows_survive_pooling():
@@ -127,6 +142,8 @@ def test_the_caption_tells_size_mixing_and_pooling():
     identity = Projection.identity(projection(1, 8).layout)
     assert "P is 8 × 8" in caption(identity) and "about 1.0 image tokens" in caption(identity)
     assert "88%" in caption(identity) and "Each cell" not in caption(identity)
+    small = torch.tensor([[1e-4] * 4 + [1e-7, 0, 0, 1.0]])
+    assert "38% of its entries are below 1e-6" in caption(Projection(small, identity.layout))
     uniform = Projection(torch.full((2, 8), 1 / 8), identity.layout)
     assert "about 8.0 image tokens" in caption(uniform)
     assert "Each cell is the largest of" in caption(projection(864, 2880))

@@ -1,5 +1,7 @@
 """The overlay: every patch where the layout puts it, in the role that P gives it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,23 @@ def test_kept_is_framed_merged_hatched_pruned_dark_and_grey():
     assert plain[1] == plain.max() and stripe[0] == stripe.max()  # green between orange lines
     assert merged[..., 1].mean() > quarter(drawn, 3)[..., 1].mean()
     assert pruned.std(axis=2).max() == 0 and pruned.max() < 50
+    grey = 0.299 * 40 + 0.587 * 160 + 0.114 * 90
+    assert (pruned == int(0.3 * grey)).all()  # dark, but what it shows can still be made out
+    share = np.sqrt(0.3 / np.quantile([1.4, 0.3, 0.3], 0.95))
+    assert stripe == pytest.approx(0.25 * plain + 0.75 * (share * HATCH + (1 - share) * 0.3 * grey), abs=2)
+
+
+def test_a_frame_goes_all_around():
+    kept = quarter(overlay(Projection(KEEP_MERGE_PRUNE, layout()), picture()), 0)
+    edges = (kept[:3], kept[-3:], kept[:, :3], kept[:, -3:])
+    assert all((edge == FRAME).all() for edge in edges) and not (kept[3:-3, 3:-3] == FRAME).all(axis=2).any()
+
+
+def test_a_merged_patch_is_the_darker_the_less_of_it_arrives():
+    drawn = overlay(Projection(torch.tensor([[0.4, 0.35, 0.2, 0.05]]), layout()), picture())
+    light = [quarter(drawn, index).sum(axis=2) for index in range(4)]
+    for brighter, darker in pairwise(light):
+        assert brighter.max() > darker.max() and brighter.min() > darker.min()
 
 
 def test_the_identity_frames_every_patch_and_changes_nothing_inside():
@@ -103,7 +122,9 @@ def test_any_shape_is_drawn_at_display_size(size):
 def test_a_projection_in_a_graph_can_be_drawn():
     weights = KEEP_MERGE_PRUNE.clone().requires_grad_()
     for colouring in ("roles", "retention"):
-        overlay(Projection(weights, layout()), picture(), colouring)
+        drawn = overlay(Projection(weights, layout()), picture(), colouring)
+        apart = overlay(Projection(KEEP_MERGE_PRUNE, layout()), picture(), colouring)
+        assert np.array_equal(drawn, apart) and len(np.unique(drawn)) > 3
 
 
 def test_newlines_are_no_part_of_the_picture():

@@ -1,0 +1,89 @@
+"""The values of options, checked before anything is computed: an error names the option and its range."""
+
+import math
+import reprlib
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from compressor.errors import InvalidOptionError
+
+MOST_SEED = 2**63 - 1
+
+
+def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> int:
+    """The value of an option that counts.
+
+    Args:
+        name: of the option, as the error shows it.
+        value: given for it.
+        least, most: smallest and largest allowed value.
+    Raises:
+        InvalidOptionError: the value is not a whole number, or outside of this range.
+    """
+    kind = f"a whole number {_span(least, most)}"
+    _require(_is_a(Integral, value), name, kind, shown(value))
+    _require(least <= value <= most, name, kind, reprlib.repr(value))
+    return int(value)
+
+
+def number(name: str, value: Any, least: float, most: float = math.inf, *, above: bool = False) -> float:
+    """The value of an option that measures; arguments as of `whole_number`.
+
+    Args:
+        above: whether `least` itself is not allowed.
+    Raises:
+        InvalidOptionError: the value is not a finite number, or outside of this range.
+    """
+    kind = f"a number {_span(least, most, above)}"
+    _require(_is_a(Real, value), name, kind, shown(value))
+    inside = least <= value <= most and value < math.inf and not (above and value == least)
+    _require(inside, name, kind, reprlib.repr(value))
+    return float(value)
+
+
+def seed(name: str, value: Any) -> int:
+    """The seed of a random draw: a whole number from 0 to `MOST_SEED`; arguments as of `whole_number`."""
+    return whole_number(name, value, 0, MOST_SEED)
+
+
+def flag(name: str, value: Any) -> bool:
+    """The value of an option that is True or False; arguments as of `whole_number`."""
+    _require(isinstance(value, bool), name, "True or False", shown(value))
+    return value
+
+
+def choice(name: str, value: Any, known: Sequence[str]) -> str:
+    """The value of an option that is one of a few words; arguments as of `whole_number`.
+
+    Args:
+        known: these words.
+    Raises:
+        InvalidOptionError: it is none of them.
+    """
+    kind = f"one of {', '.join(known)}"
+    _require(isinstance(value, str), name, kind, shown(value))
+    _require(value in known, name, kind, reprlib.repr(value))
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value of a wrong type as an error shows it: cut where it is long, and with its type."""
+    text = reprlib.repr(value)
+    return text if value is None else f"{text} of type {type(value).__name__}"
+
+
+def _is_a(kind: type, value: Any) -> bool:
+    """Whether a value is a number of a kind; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _require(valid: bool, name: str, kind: str, given: str) -> None:
+    if not valid:
+        raise InvalidOptionError(f"{name} must be {kind}, not {given}.")
+
+
+def _span(least: float, most: float, above: bool = False) -> str:
+    if above:
+        return f"above {least:,}" + ("" if most == math.inf else f" and at most {most:,.4g}")
+    return f"of at least {least:,}" if most == math.inf else f"from {least:,} to {most:,}"
