@@ -149,10 +149,12 @@ def _wire_chat(
         chat.stop(store.get(key))
 
     def undone(key: str) -> list:
-        return middle.values(chat.undo(store.get(key)))
+        state = store.get(key)
+        return [*middle.values(chat.undo(state)), inspector.decision(state)]
 
     def cleared(key: str) -> list:
-        return middle.values(chat.clear(store.get(key)))
+        state = store.get(key)
+        return [*middle.values(chat.clear(state)), inspector.decision(state)]
 
     def decided(key: str, *drawing: str) -> list:
         return right.values(inspector.view(store.get(key), *drawing))
@@ -169,18 +171,25 @@ def _wire_chat(
     on(middle.regenerate.click, regenerated)
     _private(decision.change, decided, [visit, *right.inputs()], right.outputs())
     _private(middle.stop.click, stopped, visit, None, queue=False)
-    _private(middle.undo.click, undone, visit, middle.outputs())
-    _private(middle.clear.click, cleared, visit, middle.outputs())
+    _private(middle.undo.click, undone, visit, [*middle.outputs(), decision])
+    _private(middle.clear.click, cleared, visit, [*middle.outputs(), decision])
 
 
 def _wire_inspector(store: VisitStore, visit: gr.State, right: InspectorPane) -> None:
-    """How the projection is drawn; the projection itself stays."""
+    """How the projection is drawn: only what shows the change is drawn anew."""
 
-    def redrawn(key: str, *drawing: str) -> list:
-        return right.values(inspector.view(store.get(key), *drawing))
+    def recoloured(key: str, *drawing: str) -> list:
+        return list(inspector.patches(store.get(key), *drawing))
 
-    for radio in right.inputs():
-        _private(radio.input, redrawn, [visit, *right.inputs()], right.outputs(), trigger_mode="always_last")
+    def reshaded(key: str, *drawing: str) -> list:
+        return [inspector.matrix(store.get(key), *drawing)]
+
+    for radios, redraw, outputs in (
+        (right.patches_inputs(), recoloured, [right.overlay, right.legend]),
+        (right.matrix_inputs(), reshaded, [right.heatmap]),
+    ):
+        for radio in radios:
+            _private(radio.input, redraw, [visit, *radios], outputs, trigger_mode="always_last")
 
 
 def _named(options: tuple[float, ...]) -> dict[str, float]:

@@ -132,6 +132,14 @@ class InspectorPane:
         """The arguments of `inspector.view` after the visit, in its order."""
         return [self.colouring, self.layout, self.scale, self.shown]
 
+    def patches_inputs(self) -> list[Component]:
+        """The arguments of `inspector.patches` after the visit, in its order."""
+        return [self.colouring, self.shown]
+
+    def matrix_inputs(self) -> list[Component]:
+        """The arguments of `inspector.matrix` after the visit, in its order."""
+        return [self.layout, self.scale]
+
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         return [self.overlay, self.legend, self.heatmap, self.caption, self.shown]
