@@ -176,9 +176,10 @@ def rate_line(visit: Visit) -> str:
         return ""
     m, tokens = visit.chat.image_tokens, visit.chat.tokens
     n, size = len(tokens), visit.chat.method.size
+    rate = f"{visit.rate:.0%}" if visit.method != "none" else "no compression"
     budgets = ",".join(str(size(tokens, token_budget(n, percent / 100))) for percent in range(100))
     return (
-        f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '
+        f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{rate}</span> '
         f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'
     )
 
