@@ -33,7 +33,8 @@ class ChoicesPane:
 
     picture: gr.Image
     new_scene: gr.Button
-    photographs: tuple[gr.Button, ...]
+    too_large: gr.Button
+    photographs: dict[str, gr.Button]
     notice: gr.HTML
     model: gr.Dropdown
     shown: dict[str, Component]
@@ -164,10 +165,11 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     )
     with gr.Row(elem_id="examples"):
         new_scene = gr.Button("New scene", size="sm", elem_id="new-scene")
-        photographs = tuple(
-            gr.Button(word, icon=path, size="sm", elem_classes="photograph")
+        photographs = {
+            word: gr.Button(word, icon=path, size="sm", elem_classes="photograph")
             for word, path in settings.PHOTOGRAPHS.items()
-        )
+        }
+    too_large = gr.Button(visible="hidden", elem_id="too-large")  # the page presses it, see `REFUSE_LARGE`
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
         model = _dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
@@ -185,7 +187,18 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     options = _generation_options()
     gr.HTML(PRIVACY)
     return ChoicesPane(
-        frame, new_scene, photographs, notice, model, shown, method, rate, rate_line, separators, options
+        frame,
+        new_scene,
+        too_large,
+        photographs,
+        notice,
+        model,
+        shown,
+        method,
+        rate,
+        rate_line,
+        separators,
+        options,
     )
 
 
@@ -267,9 +280,24 @@ def _generation_options() -> tuple[Component, ...]:
             buttons=[],
         )
         temperature = gr.Slider(
-            0, 2, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token.", buttons=[]
+            0,
+            2,
+            0,
+            step=0.1,
+            label="Temperature",
+            info="0 always takes the likeliest token.",
+            buttons=[],
+            elem_id="temperature",
         )
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Matters above temperature 0.")
+        seed = gr.Number(
+            0,
+            label="Seed",
+            precision=0,
+            minimum=0,
+            maximum=settings.MAX_SEED,
+            info="Matters above temperature 0.",
+            elem_id="seed",
+        )
     return longest, temperature, seed
 
 

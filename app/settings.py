@@ -12,6 +12,7 @@ SUGGESTIONS = 4
 
 MAX_NEW_TOKENS = 256
 FIRST_NEW_TOKENS = 64
+MAX_SEED = 2**53 - 1  # whole numbers up to this one are exact in a browser
 
 MAX_VISITS = 32
 IDLE_S = 1800.0
