@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from app import settings
+from app.remarks import remarks
 from app.sessions import Visit
 from compressor import ChatSession, model_options
 from compressor.errors import StudioError
@@ -203,7 +204,7 @@ def _write(visit: Visit, running: Running, start: Callable[[], Iterator[str]]) -
                 shown_at = time.monotonic()
                 yield view(visit, running=running)
     _note_settings(visit)
-    yield view(visit, info=_unknown_words(visit, running.question))
+    yield view(visit, info=remarks(visit.chat.model, running.question))
 
 
 def _note_settings(visit: Visit) -> None:
@@ -226,14 +227,6 @@ def _setting(visit: Visit) -> str:
     return " · ".join(told)
 
 
-def _unknown_words(visit: Visit, question: str) -> str:
-    words = visit.chat.model.unknown_words(question)
-    if not words:
-        return ""
-    listed = ", ".join(f"“{word}”" for word in words)
-    return f"This model does not know {listed}; it answered from the words it knows."
-
-
 def _messages(visit: Visit, running: Running | None) -> list[dict[str, str]]:
     turns = [] if visit.chat is None else visit.chat.turns
     messages = []
@@ -247,7 +240,7 @@ def _messages(visit: Visit, running: Running | None) -> list[dict[str, str]]:
 
 
 def _say(text: str) -> str:
-    return f'<div class="say">{plain(text)}</div>'
+    return f'<div class="say" dir="auto">{plain(text)}</div>'  # the first strong letter says which way
 
 
 def _about(visit: Visit, index: int) -> str:

@@ -20,4 +20,6 @@ ANSWERS_AT_ONCE = 2
 PREVIEWS_AT_ONCE = 4
 WAITING_AT_ONCE = 16  # for models; each holds one of the server's 40 threads
 QUEUE = 32
+UNKNOWN_WORDS = 5  # so many of them are listed,
+UNKNOWN_WORD_LETTERS = 24  # and so much of each
 YIELDS_PER_S = 12  # how often a streaming answer is sent to the browser

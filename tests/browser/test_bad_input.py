@@ -119,6 +119,28 @@ def test_bad_questions_leave_the_chat(page: Page):
     expect(notice).to_be_hidden()
 
 
+def test_each_line_runs_as_its_first_letter_does(page: Page):
+    question = "ما لون cat؟"
+    ask(page, question)
+    expect(page.locator("#chat .user .say")).to_have_text(question)
+    direction = "text => getComputedStyle(text).direction"
+    assert page.locator("#chat .user .say").evaluate(direction) == "rtl"
+    ask(page, "cat لون؟")
+    expect(page.locator("#chat .user .say")).to_have_count(2)
+    assert page.locator("#chat .user .say").last.evaluate(direction) == "ltr"
+    box = "text => [getComputedStyle(text).unicodeBidi, getComputedStyle(text).textAlign]"
+    assert page.locator("#question textarea").evaluate(box) == ["plaintext", "start"]
+
+
+def test_a_form_that_the_model_does_not_know_is_told_with_those_it_knows(page: Page):
+    notice = page.locator("#chat-notice")
+    ask(page, "is there a dog in the picture?")
+    expect(notice).to_contain_text("“is there a cat?”, “how many cats are there?”")
+    ask(page, "is there a dog?")
+    expect(page.locator("#cost tbody tr")).to_have_count(2)
+    expect(notice).to_be_hidden()
+
+
 def test_a_large_file_that_is_dropped_leaves_the_picture(page: Page):
     picture = shown(page, "#picture")
     page.locator("#picture img").first.evaluate("""place => {
