@@ -199,8 +199,8 @@ def _wire_inspector(store: VisitStore, visit: gr.State, right: InspectorPane) ->
     def recoloured(key: str, *drawing: str) -> list:
         return list(inspector.patches(store.get(key), *drawing))
 
-    def reshaded(key: str, *drawing: str) -> list:
-        return [inspector.matrix(store.get(key), *drawing)]
+    def reshaded(key: str, *drawing: str) -> Any:
+        return inspector.matrix(store.get(key), *drawing)
 
     for radios, redraw, outputs in (
         (right.patches_inputs(), recoloured, [right.overlay, right.legend]),

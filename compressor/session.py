@@ -82,7 +82,7 @@ class ChatSession:
         self._projections: dict[Ids, Projection] = {}  # by the ids that decided, () where none do
         self._reduced: Tensor | None = None
         self._read_by: Ids | None = None  # the ids that decided what is in the cache
-        self._leave_turns()
+        self._follow_turns()
         self.reading.forget()
 
     def _deciding(self, ids: Sequence[int], first_prompt: int) -> Ids:
@@ -96,7 +96,7 @@ class ChatSession:
             return ()
         return tuple(ids if self.method.reselect else ids[:first_prompt])
 
-    def _leave_turns(self) -> None:
+    def _follow_turns(self) -> None:
         """Let the P hold that the turns decide, and forget that of a question that is gone."""
         ids: list[int] = []
         if self.turns:
@@ -313,13 +313,13 @@ class ChatSession:
         if not self.turns:
             raise SessionError("There is nothing to take back: ask a question first.")
         self.turns.pop()
-        self._leave_turns()
+        self._follow_turns()
 
     def clear(self) -> None:
         """Forget all turns, and the P that one of them decided; image, tokens and settings stay."""
         self._require_idle()
         self.turns.clear()
-        self._leave_turns()
+        self._follow_turns()
 
     def stop(self) -> None:
         """Ask a running answer to end after its current token; may be called from another thread."""
@@ -359,6 +359,6 @@ class ChatSession:
         session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
         session.turns = list(state["turns"])
         session._projections = dict(state["projections"])
-        session._leave_turns()
+        session._follow_turns()
         session._reduced = state["reduced"].to(model.device, model.dtype)
         return session

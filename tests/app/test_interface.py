@@ -1,5 +1,6 @@
 """The page as Gradio sees it: what is public, what is sent, and that events reach the handlers."""
 
+import asyncio
 import base64
 import inspect
 import io
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from gradio.state_holder import SessionState
 from PIL import Image
 
 from app import inspector, settings
@@ -119,7 +121,10 @@ def test_only_what_shows_a_switch_is_drawn_anew(demo, store, monkeypatch):
             "overlay": ["colour", "view"],
             "heatmap": ["layout", "shade"],
         }[parts[0]]
-        assert len(event.fn(key, *values)) == len(event.outputs)
+        session = SessionState(demo)
+        session[event.inputs[0]._id] = key
+        sent = asyncio.run(demo.process_api(event, [None, *values], state=session))["data"]
+        assert len(sent) == len(event.outputs) and None not in sent
         assert drawn == parts and [block.elem_id for block in event.outputs] == ids
         drawn.clear()
 
