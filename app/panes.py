@@ -7,12 +7,13 @@ from gradio.components import Component
 
 from app import choices, settings
 from app.chat import ChatView
+from app.fields import dropdown, generation_options, heading, model_option, radio
 from app.figures.heatmap import SCALES
 from app.figures.views import VIEWS
 from app.inspector import InspectorView
 from app.loading import Shelf
 from app.picture import picture
-from compressor import Option, model_options
+from compressor import model_options
 
 MASTHEAD = """<header id="masthead">
 <svg viewBox="0 0 20 20" aria-hidden="true"><rect x="1" y="1" width="5" height="5"/><rect x="1" y="7.5"
@@ -153,7 +154,7 @@ class InspectorPane:
 
 def choices_pane(shelf: Shelf) -> ChoicesPane:
     """Draws the left column for the models on the shelf."""
-    _heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
+    heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
     frame = picture(
         label="Picture",
         show_label=False,
@@ -172,19 +173,19 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     too_large = gr.Button(visible="hidden", elem_id="too-large")  # the page presses it, see `REFUSE_LARGE`
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
-        model = _dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
-        shown = {name: _model_option(name, option) for name, option in model_options().items()}
-        method = _dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
+        model = dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
+        shown = {name: model_option(name, option) for name, option in model_options().items()}
+        method = dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
         rate = gr.Slider(
             0, 99, settings.FIRST_RATE, step=1, label="Compression rate", buttons=[], elem_id="rate"
         )
         rate_line = gr.HTML(elem_id="rate-text")
-    separators = _radio(
+    separators = radio(
         "Separators", [("Compressed like patches", "compress"), ("Put back as they are", "reinsert")], False
     )
     with gr.Accordion("Which models fit this machine", open=False, elem_id="models-here"):
         gr.HTML(choices.models_here(shelf))
-    options = _generation_options()
+    options = generation_options()
     gr.HTML(PRIVACY)
     return ChoicesPane(
         frame,
@@ -204,7 +205,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
 
 def chat_pane() -> ChatPane:
     """Draws the middle column."""
-    _heading("Chat", "Every answer reads the same m tokens; a further turn adds only its own text.")
+    heading("Chat", "Every answer reads the same m tokens; a further turn adds only its own text.")
     chatbot = gr.Chatbot(
         label="Chat",
         show_label=False,
@@ -245,7 +246,7 @@ def chat_pane() -> ChatPane:
 
 def inspector_pane() -> InspectorPane:
     """Draws the right column."""
-    _heading("What the model reads", "Every patch of the picture, by what the projection does with it.")
+    heading("What the model reads", "Every patch of the picture, by what the projection does with it.")
     overlay = picture(
         label="Overlay",
         show_label=False,
@@ -256,69 +257,13 @@ def inspector_pane() -> InspectorPane:
         alt_text="The picture with its patches marked as kept, merged or pruned; the numbers are below",
     )
     legend = gr.HTML(elem_id="legend")
-    shown = _radio("View", [(label, name) for name, label in VIEWS.items()], False)
-    colouring = _radio(
+    shown = radio("View", [(label, name) for name, label in VIEWS.items()], False)
+    colouring = radio(
         "Colour patches by", [("Kept, merged, pruned", "roles"), ("Weight that arrives", "retention")]
     )
-    _heading("Projection P", "The darker a cell, the more of an image token a reduced token takes.")
+    heading("Projection P", "The darker a cell, the more of an image token a reduced token takes.")
     heatmap = gr.Plot(label="Projection P", show_label=False, elem_id="heatmap")
     caption = gr.HTML(elem_id="caption")
-    layout = _radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
-    scale = _radio("Shade", [(label, name) for name, label in SCALES.items()])
+    layout = radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
+    scale = radio("Shade", [(label, name) for name, label in SCALES.items()])
     return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale)
-
-
-def _generation_options() -> tuple[Component, ...]:
-    """Longest answer, temperature, seed: in the order in which `interface` names them."""
-    with gr.Accordion("Generation", open=False):
-        longest = gr.Slider(
-            1,
-            settings.MAX_NEW_TOKENS,
-            settings.FIRST_NEW_TOKENS,
-            step=1,
-            label="Longest answer, tokens",
-            buttons=[],
-        )
-        temperature = gr.Slider(
-            0,
-            2,
-            0,
-            step=0.1,
-            label="Temperature",
-            info="0 always takes the likeliest token.",
-            buttons=[],
-            elem_id="temperature",
-        )
-        seed = gr.Number(
-            0,
-            label="Seed",
-            precision=0,
-            minimum=0,
-            maximum=settings.MAX_SEED,
-            info="Matters above temperature 0.",
-            elem_id="seed",
-        )
-    return longest, temperature, seed
-
-
-def _model_option(name: str, option: Option) -> Component:
-    """Hidden until a model has it."""
-    about = {"label": option.title, "info": f"{option.description[:1].upper()}{option.description[1:]}."}
-    if isinstance(option.default, bool):
-        return gr.Checkbox(option.default, **about, elem_id=name, visible=False)
-    return gr.Slider(
-        option.least, option.most, option.default, step=1, **about, buttons=[], elem_id=name, visible=False
-    )
-
-
-def _dropdown(label: str, entries: list[tuple[str, str]], first: str) -> gr.Dropdown:
-    return gr.Dropdown(entries, value=first, label=label, filterable=False, elem_id=label.lower())
-
-
-def _radio(label: str, entries: list[tuple[str, str]], visible: bool = True) -> gr.Radio:
-    name, first = label.split()[0].lower(), entries[0][1]
-    return gr.Radio(entries, value=first, label=label, elem_id=name, elem_classes="compact", visible=visible)
-
-
-def _heading(title: str, text: str) -> None:
-    gr.HTML(f"<h2>{title}</h2><p>{text}</p>", elem_classes="section")

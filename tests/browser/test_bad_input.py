@@ -158,7 +158,9 @@ def test_absurd_numbers_are_one_sentence_and_the_question_stays(page: Page):
     for number in ("1e20", "-5"):
         seed.fill(number)
         ask(page, "how many objects are there?")
-        expect(page.locator(".toast-body").last).to_contain_text("Seed: enter a whole number from 0 to")
+        expect(page.locator(".toast-body").last).to_contain_text(
+            "Seed: enter a whole number from 0 to", timeout=15_000
+        )
         page.locator(".toast-close").last.click()
         expect(page.locator(".toast-body")).to_have_count(0)
         expect(page.locator("#question textarea")).to_have_value("how many objects are there?")
