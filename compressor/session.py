@@ -67,6 +67,7 @@ class ChatSession:
         self._tokens: ImageTokens | None = None
         self._stop = threading.Event()
         self._answering = False
+        self._asked: Ids | None = None  # the ids that decide P with the question that is being answered
         self._choose(self._build(method, options), method, rate, options)
 
     def _build(self, method: str | Method, options: dict[str, Any]) -> Method:
@@ -82,7 +83,6 @@ class ChatSession:
         self._projections: dict[Ids, Projection] = {}  # by the ids that decided, () where none do
         self._reduced: Tensor | None = None
         self._read_by: Ids | None = None  # the ids that decided what is in the cache
-        self._follow_turns()
         self.reading.forget()
 
     def _deciding(self, ids: Sequence[int], first_prompt: int) -> Ids:
@@ -96,15 +96,21 @@ class ChatSession:
             return ()
         return tuple(ids if self.method.reselect else ids[:first_prompt])
 
-    def _follow_turns(self) -> None:
-        """Let the P hold that the turns decide, and forget that of a question that is gone."""
-        ids: list[int] = []
-        if self.turns:
-            ids = self._transcript(len(self.turns) - 1, self.turns[-1].prompt_ids)
-        self._decisive = self._deciding(ids, len(self.turns[0].prompt_ids) if ids else 0)
-        self._projections = {
-            key: known for key, known in self._projections.items() if key == tuple(ids[: len(key)])
-        }
+    @property
+    def _decisive(self) -> Ids:
+        """The ids that decide P: with the question that is being answered, else of the turns there are."""
+        if self._asked is not None:
+            return self._asked
+        return self._deciding(self._questions(), len(self.turns[0].prompt_ids) if self.turns else 0)
+
+    def _questions(self) -> list[int]:
+        """The transcript up to the prompt of the last turn."""
+        return self._transcript(len(self.turns) - 1, self.turns[-1].prompt_ids) if self.turns else []
+
+    def _forget_gone(self) -> None:
+        """Keep no P of a question that is gone."""
+        ids = tuple(self._questions())
+        self._projections = {key: known for key, known in self._projections.items() if key == ids[: len(key)]}
 
     @property
     def tokens(self) -> ImageTokens:
@@ -261,7 +267,7 @@ class ChatSession:
                 answer = self.model.decode(answer_ids)
                 self.turns.append(ChatTurn(question, answer, stats, stopped, prompt, answer_ids))
         finally:
-            self._answering = False
+            self._answering, self._asked = False, None
 
     def _stream(self, answer_ids: list[int], limit: int) -> Iterator[str]:
         """Extend `answer_ids` until the answer ends or is stopped, and yield the text that each id adds.
@@ -300,7 +306,7 @@ class ChatSession:
         if known is None:
             pruning = self.reading.request.pruning
             self._projections[decisive] = pruned_projection(pruning, decisive, image_id, self.tokens)
-        self._decisive = decisive
+        self._asked = decisive
         return read
 
     def undo(self) -> None:
@@ -313,13 +319,13 @@ class ChatSession:
         if not self.turns:
             raise SessionError("There is nothing to take back: ask a question first.")
         self.turns.pop()
-        self._follow_turns()
+        self._forget_gone()
 
     def clear(self) -> None:
         """Forget all turns, and the P that one of them decided; image, tokens and settings stay."""
         self._require_idle()
         self.turns.clear()
-        self._follow_turns()
+        self._forget_gone()
 
     def stop(self) -> None:
         """Ask a running answer to end after its current token; may be called from another thread."""
@@ -359,6 +365,5 @@ class ChatSession:
         session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
         session.turns = list(state["turns"])
         session._projections = dict(state["projections"])
-        session._follow_turns()
         session._reduced = state["reduced"].to(model.device, model.dtype)
         return session

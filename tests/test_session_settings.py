@@ -54,6 +54,21 @@ def test_after_undo_the_choice_of_the_question_that_remains_holds(model, image, 
     torch.testing.assert_close(session.reading.request.logits, expected.reading.request.logits)
 
 
+def test_a_choice_follows_the_turns_whoever_takes_them_back(model, image):
+    session = asked(model, image, FastV(), QUESTIONS[0])
+    del session.turns[:]
+    require_undecided(session)
+
+
+def test_a_choice_shows_while_the_answer_is_written(model, image):
+    session = ChatSession(model, image, method=FastV(), rate=0.5)
+    answer = session.ask(QUESTIONS[0], max_new_tokens=9, temperature=5.0, seed=1)
+    next(answer)
+    shown = session.projection
+    answer.close()
+    assert session.projection is shown
+
+
 def test_a_choice_that_was_never_made_under_these_settings_is_open(model, image):
     session = asked(model, image, FastV(reselect=True), QUESTIONS[0])
     session.configure(rate=0.75)
