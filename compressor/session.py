@@ -67,7 +67,9 @@ class ChatSession:
         self._tokens: ImageTokens | None = None
         self._stop = threading.Event()
         self._answering = False
-        self._asked: Ids | None = None  # the ids that decide P with the question that is being answered
+        self._decisive_now: Ids | None = (
+            None  # the ids that decide P with the question that is being answered
+        )
         self._choose(self._build(method, options), method, rate, options)
 
     def _build(self, method: str | Method, options: dict[str, Any]) -> Method:
@@ -99,8 +101,8 @@ class ChatSession:
     @property
     def _decisive(self) -> Ids:
         """The ids that decide P: with the question that is being answered, else of the turns there are."""
-        if self._asked is not None:
-            return self._asked
+        if self._decisive_now is not None:
+            return self._decisive_now
         return self._deciding(self._questions(), len(self.turns[0].prompt_ids) if self.turns else 0)
 
     def _questions(self) -> list[int]:
@@ -267,7 +269,7 @@ class ChatSession:
                 answer = self.model.decode(answer_ids)
                 self.turns.append(ChatTurn(question, answer, stats, stopped, prompt, answer_ids))
         finally:
-            self._answering, self._asked = False, None
+            self._answering, self._decisive_now = False, None
 
     def _stream(self, answer_ids: list[int], limit: int) -> Iterator[str]:
         """Extend `answer_ids` until the answer ends or is stopped, and yield the text that each id adds.
@@ -306,7 +308,7 @@ class ChatSession:
         if known is None:
             pruning = self.reading.request.pruning
             self._projections[decisive] = pruned_projection(pruning, decisive, image_id, self.tokens)
-        self._asked = decisive
+        self._decisive_now = decisive
         return read
 
     def undo(self) -> None:
