@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from app import settings
+from app.remarks import remarks
 from app.sessions import Visit
 from compressor import ChatSession, model_options
 from compressor.errors import StudioError
@@ -203,7 +204,7 @@ def _write(visit: Visit, running: Running, start: Callable[[], Iterator[str]]) -
                 shown_at = time.monotonic()
                 yield view(visit, running=running)
     _note_settings(visit)
-    yield view(visit, info=_unknown_words(visit, running.question))
+    yield view(visit, info=remarks(visit.chat.model, running.question))
 
 
 def _note_settings(visit: Visit) -> None:
@@ -214,7 +215,8 @@ def _note_settings(visit: Visit) -> None:
 
 def _setting(visit: Visit) -> str:
     chat = visit.chat
-    told = [chat.method.label, f"{chat.rate:.0%}", f"{chat.image_tokens} of {len(chat.tokens)} image tokens"]
+    told = ["No compression"] if chat.method.name == "none" else [chat.method.label, f"{chat.rate:.0%}"]
+    told.append(f"{chat.image_tokens} of {len(chat.tokens)} image tokens")
     if visit.reinserts_separators:
         told.append("separators put back")
     options = model_options()
@@ -223,14 +225,6 @@ def _setting(visit: Visit) -> str:
         if value != option.default:
             told.append(option.title.lower() if value is True else f"{option.title.lower()}: {value}")
     return " · ".join(told)
-
-
-def _unknown_words(visit: Visit, question: str) -> str:
-    words = visit.chat.model.unknown_words(question)
-    if not words:
-        return ""
-    listed = ", ".join(f"“{word}”" for word in words)
-    return f"This model does not know {listed}; it answered from the words it knows."
 
 
 def _messages(visit: Visit, running: Running | None) -> list[dict[str, str]]:
@@ -246,7 +240,7 @@ def _messages(visit: Visit, running: Running | None) -> list[dict[str, str]]:
 
 
 def _say(text: str) -> str:
-    return f'<div class="say">{plain(text)}</div>'
+    return f'<div class="say" dir="auto">{plain(text)}</div>'  # the first strong letter says which way
 
 
 def _about(visit: Visit, index: int) -> str:

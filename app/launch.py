@@ -14,6 +14,7 @@ from app.interface import build
 from app.loading import Shelf, local_models
 from app.sessions import VisitStore
 from app.theme import STYLE_SHEET, studio_theme
+from app.uploads import MAX_BYTES
 from compressor.errors import InvalidOptionError
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     page.launch(
         theme=studio_theme(),
         css_paths=[STYLE_SHEET],
-        max_file_size="10mb",
+        max_file_size=4 * MAX_BYTES,  # what the page did not measure is refused in words by `take_upload`
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,

@@ -7,12 +7,13 @@ from gradio.components import Component
 
 from app import choices, settings
 from app.chat import ChatView
+from app.fields import dropdown, generation_options, heading, model_option, radio
 from app.figures.heatmap import SCALES
 from app.figures.views import VIEWS
 from app.inspector import InspectorView
 from app.loading import Shelf
 from app.picture import picture
-from compressor import Option, model_options
+from compressor import model_options
 
 MASTHEAD = """<header id="masthead">
 <svg viewBox="0 0 20 20" aria-hidden="true"><rect x="1" y="1" width="5" height="5"/><rect x="1" y="7.5"
@@ -33,7 +34,8 @@ class ChoicesPane:
 
     picture: gr.Image
     new_scene: gr.Button
-    photographs: tuple[gr.Button, ...]
+    too_large: gr.Button
+    photographs: dict[str, gr.Button]
     notice: gr.HTML
     model: gr.Dropdown
     shown: dict[str, Component]
@@ -132,6 +134,14 @@ class InspectorPane:
         """The arguments of `inspector.view` after the visit, in its order."""
         return [self.colouring, self.layout, self.scale, self.shown]
 
+    def patches_inputs(self) -> list[Component]:
+        """The arguments of `inspector.patches` after the visit, in its order."""
+        return [self.colouring, self.shown]
+
+    def matrix_inputs(self) -> list[Component]:
+        """The arguments of `inspector.matrix` after the visit, in its order."""
+        return [self.layout, self.scale]
+
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         return [self.overlay, self.legend, self.heatmap, self.caption, self.shown]
@@ -144,7 +154,7 @@ class InspectorPane:
 
 def choices_pane(shelf: Shelf) -> ChoicesPane:
     """Draws the left column for the models on the shelf."""
-    _heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
+    heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
     frame = picture(
         label="Picture",
         show_label=False,
@@ -156,34 +166,46 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     )
     with gr.Row(elem_id="examples"):
         new_scene = gr.Button("New scene", size="sm", elem_id="new-scene")
-        photographs = tuple(
-            gr.Button(word, icon=path, size="sm", elem_classes="photograph")
+        photographs = {
+            word: gr.Button(word, icon=path, size="sm", elem_classes="photograph")
             for word, path in settings.PHOTOGRAPHS.items()
-        )
+        }
+    too_large = gr.Button(visible="hidden", elem_id="too-large")  # the page presses it, see `REFUSE_LARGE`
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
-        model = _dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
-        shown = {name: _model_option(name, option) for name, option in model_options().items()}
-        method = _dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
+        model = dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
+        shown = {name: model_option(name, option) for name, option in model_options().items()}
+        method = dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
         rate = gr.Slider(
             0, 99, settings.FIRST_RATE, step=1, label="Compression rate", buttons=[], elem_id="rate"
         )
         rate_line = gr.HTML(elem_id="rate-text")
-    separators = _radio(
+    separators = radio(
         "Separators", [("Compressed like patches", "compress"), ("Put back as they are", "reinsert")], False
     )
     with gr.Accordion("Which models fit this machine", open=False, elem_id="models-here"):
         gr.HTML(choices.models_here(shelf))
-    options = _generation_options()
+    options = generation_options()
     gr.HTML(PRIVACY)
     return ChoicesPane(
-        frame, new_scene, photographs, notice, model, shown, method, rate, rate_line, separators, options
+        frame,
+        new_scene,
+        too_large,
+        photographs,
+        notice,
+        model,
+        shown,
+        method,
+        rate,
+        rate_line,
+        separators,
+        options,
     )
 
 
 def chat_pane() -> ChatPane:
     """Draws the middle column."""
-    _heading("Chat", "Every answer reads the same m tokens; a further turn adds only its own text.")
+    heading("Chat", "Every answer reads the same m tokens; a further turn adds only its own text.")
     chatbot = gr.Chatbot(
         label="Chat",
         show_label=False,
@@ -224,7 +246,7 @@ def chat_pane() -> ChatPane:
 
 def inspector_pane() -> InspectorPane:
     """Draws the right column."""
-    _heading("What the model reads", "Every patch of the picture, by what the projection does with it.")
+    heading("What the model reads", "Every patch of the picture, by what the projection does with it.")
     overlay = picture(
         label="Overlay",
         show_label=False,
@@ -235,54 +257,13 @@ def inspector_pane() -> InspectorPane:
         alt_text="The picture with its patches marked as kept, merged or pruned; the numbers are below",
     )
     legend = gr.HTML(elem_id="legend")
-    shown = _radio("View", [(label, name) for name, label in VIEWS.items()], False)
-    colouring = _radio(
+    shown = radio("View", [(label, name) for name, label in VIEWS.items()], False)
+    colouring = radio(
         "Colour patches by", [("Kept, merged, pruned", "roles"), ("Weight that arrives", "retention")]
     )
-    _heading("Projection P", "The darker a cell, the more of an image token a reduced token takes.")
+    heading("Projection P", "The darker a cell, the more of an image token a reduced token takes.")
     heatmap = gr.Plot(label="Projection P", show_label=False, elem_id="heatmap")
     caption = gr.HTML(elem_id="caption")
-    layout = _radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
-    scale = _radio("Shade", [(label, name) for name, label in SCALES.items()])
+    layout = radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
+    scale = radio("Shade", [(label, name) for name, label in SCALES.items()])
     return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale)
-
-
-def _generation_options() -> tuple[Component, ...]:
-    """Longest answer, temperature, seed: in the order in which `interface` names them."""
-    with gr.Accordion("Generation", open=False):
-        longest = gr.Slider(
-            1,
-            settings.MAX_NEW_TOKENS,
-            settings.FIRST_NEW_TOKENS,
-            step=1,
-            label="Longest answer, tokens",
-            buttons=[],
-        )
-        temperature = gr.Slider(
-            0, 2, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token.", buttons=[]
-        )
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Matters above temperature 0.")
-    return longest, temperature, seed
-
-
-def _model_option(name: str, option: Option) -> Component:
-    """Hidden until a model has it."""
-    about = {"label": option.title, "info": f"{option.description[:1].upper()}{option.description[1:]}."}
-    if isinstance(option.default, bool):
-        return gr.Checkbox(option.default, **about, elem_id=name, visible=False)
-    return gr.Slider(
-        option.least, option.most, option.default, step=1, **about, buttons=[], elem_id=name, visible=False
-    )
-
-
-def _dropdown(label: str, entries: list[tuple[str, str]], first: str) -> gr.Dropdown:
-    return gr.Dropdown(entries, value=first, label=label, filterable=False, elem_id=label.lower())
-
-
-def _radio(label: str, entries: list[tuple[str, str]], visible: bool = True) -> gr.Radio:
-    name, first = label.split()[0].lower(), entries[0][1]
-    return gr.Radio(entries, value=first, label=label, elem_id=name, elem_classes="compact", visible=visible)
-
-
-def _heading(title: str, text: str) -> None:
-    gr.HTML(f"<h2>{title}</h2><p>{text}</p>", elem_classes="section")

@@ -12,6 +12,7 @@ SUGGESTIONS = 4
 
 MAX_NEW_TOKENS = 256
 FIRST_NEW_TOKENS = 64
+MAX_SEED = 2**53 - 1  # whole numbers up to this one are exact in a browser
 
 MAX_VISITS = 32
 IDLE_S = 1800.0
@@ -19,4 +20,6 @@ ANSWERS_AT_ONCE = 2
 PREVIEWS_AT_ONCE = 4
 WAITING_AT_ONCE = 16  # for models; each holds one of the server's 40 threads
 QUEUE = 32
+UNKNOWN_WORDS = 5  # so many of them are listed,
+UNKNOWN_WORD_LETTERS = 24  # and so much of each
 YIELDS_PER_S = 12  # how often a streaming answer is sent to the browser

@@ -6,7 +6,7 @@ regenerated answer, an undo and a rebuild after new settings are one and the sam
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,8 @@ from compressor.prompt_pruning import prompt_pruning, pruned_projection
 from compressor.reading import Reading, closed_answer
 from compressor.tokens import ImageTokens
 from compressor.turns import AnswerOptions, Asked, ChatTurn, TurnStats, check_question
+
+Ids = tuple[int, ...]
 
 
 def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
@@ -65,27 +67,59 @@ class ChatSession:
         self._tokens: ImageTokens | None = None
         self._stop = threading.Event()
         self._answering = False
-        self._choose(method, rate, options)
+        self._decisive_now: Ids | None = (
+            None  # the ids that decide P with the question that is being answered
+        )
+        self._choose(self._build(method, options), method, rate, options)
 
-    def _choose(self, method: str | Method, rate: float, options: dict[str, Any]) -> None:
+    def _build(self, method: str | Method, options: dict[str, Any]) -> Method:
+        if not isinstance(method, Method):
+            return get_method(method, self.model, **options)
+        if options:
+            raise InvalidOptionError("Options belong to a method's name; this method is already built.")
+        return method
+
+    def _choose(self, built: Method, method: str | Method, rate: float, options: dict[str, Any]) -> None:
         token_budget(1, rate)  # refuses a bad rate before anything changes
-        if isinstance(method, Method):
-            if options:
-                raise InvalidOptionError("Options belong to a method's name; this method is already built.")
-            self.method = method
-        else:
-            self.method = get_method(method, self.model, **options)
-        self._setting, self.rate, self._options = method, rate, options
-        self._projection: Projection | None = None
+        self.method, self._setting, self.rate, self._options = built, method, rate, options
+        self._projections: dict[Ids, Projection] = {}  # by the ids that decided, () where none do
         self._reduced: Tensor | None = None
-        self._decisive: list[int] | None = None  # the ids that a choice inside the decoder was made with
+        self._read_by: Ids | None = None  # the ids that decided what is in the cache
         self.reading.forget()
+
+    def _deciding(self, ids: Sequence[int], first_prompt: int) -> Ids:
+        """Those of the ids that decide P.
+
+        Args:
+            ids: of a transcript, up to its last prompt.
+            first_prompt: how many of them its first prompt has.
+        """
+        if not isinstance(self.method, DecoderMethod):
+            return ()
+        return tuple(ids if self.method.reselect else ids[:first_prompt])
+
+    @property
+    def _decisive(self) -> Ids:
+        """The ids that decide P: with the question that is being answered, else of the turns there are."""
+        if self._decisive_now is not None:
+            return self._decisive_now
+        return self._deciding(self._questions(), len(self.turns[0].prompt_ids) if self.turns else 0)
+
+    def _questions(self) -> list[int]:
+        """The transcript up to the prompt of the last turn."""
+        return self._transcript(len(self.turns) - 1, self.turns[-1].prompt_ids) if self.turns else []
+
+    def _forget_gone(self) -> None:
+        """Keep no P of a question that is gone."""
+        ids = tuple(self._questions())
+        self._projections = {key: known for key, known in self._projections.items() if key == ids[: len(key)]}
 
     @property
     def tokens(self) -> ImageTokens:
-        """The image's n tokens, encoded once."""
-        if self._tokens is None:
-            self._tokens = self.model.encode(self.image, self.method.needs)
+        """The image's n tokens; encoded once, and again only where the method needs what they lack."""
+        held = frozenset() if self._tokens is None else self._tokens.extras
+        if self._tokens is None or not self.method.needs <= held:
+            self._tokens = self.model.encode(self.image, self.method.needs | held)
         return self._tokens
 
     @property
@@ -106,17 +140,17 @@ class ChatSession:
             DecidedInDecoderError: the method decides while it reads a question, and has read none.
             InvalidProjectionError: the method made a P that is none.
         """
-        if self._projection is None:
+        if self._decisive not in self._projections:
             with torch.no_grad():
                 projection = self.method.projection(self.tokens, self.budget)
             projection.require_valid()  # once a chat, before anything is computed from it
-            self._projection = projection
-        return self._projection
+            self._projections[self._decisive] = projection
+        return self._projections[self._decisive]
 
     @property
     def image_tokens(self) -> int:
         """m: the rows of P, or what the rate asks for while P is still to be decided."""
-        pending = self._projection is None and self.prunes_in_decoder
+        pending = self._decisive not in self._projections and self.prunes_in_decoder
         return self.budget if pending else self.projection.m
 
     @property
@@ -147,11 +181,10 @@ class ChatSession:
             options = self._options
         method = self._setting if method is None else method
         rate = self.rate if rate is None else rate
-        if (method, rate) != (self._setting, self.rate) or not _same(options, self._options):
-            needs = self.method.needs
-            self._choose(method, rate, options)
-            if not self.method.needs <= needs:
-                self._tokens = None
+        same = method == self._setting and _same(options, self._options)
+        if not same or rate != self.rate:
+            built = self.method if same else self._build(method, options)
+            self._choose(built, method, rate, options)
 
     def ask(self, question: str, **options: Any) -> Iterator[str]:
         """Answer a question; the turn is part of `turns` once the iteration ends, however it ends.
@@ -243,7 +276,7 @@ class ChatSession:
                 answer = self.model.decode(answer_ids)
                 self.turns.append(ChatTurn(asked.question, answer, stats, stopped, prompt, answer_ids))
         finally:
-            self._answering = False
+            self._answering, self._decisive_now = False, None
 
     def _stream(self, answer_ids: list[int], limit: int) -> Iterator[str]:
         """Extend `answer_ids` until the answer ends or is stopped, and yield the text that each id adds.
@@ -272,15 +305,15 @@ class ChatSession:
         """
         if not self.prunes_in_decoder:
             return self.reading.prefill(ids, self.reduced, sampling)
-        image_id, decisive = self.model.image_token_id, ids if self.method.reselect else ids[:first_prompt]
-        anew = self._decisive != decisive  # turn one's choice stays for the turns that follow it
-        known = None if anew else self._projection
+        image_id, decisive = self.model.image_token_id, self._deciding(ids, first_prompt)
+        known = self._projections.get(decisive)
         prune = partial(prompt_pruning, self.method, decisive, image_id, len(self.tokens), self.budget, known)
-        read = self.reading.prefill(ids, self.reduced, sampling, prune, anew)
+        read = self.reading.prefill(ids, self.reduced, sampling, prune, self._read_by != decisive)
+        self._read_by = decisive
         if known is None:
             pruning = self.reading.request.pruning
-            self._projection = pruned_projection(pruning, decisive, image_id, self.tokens)
-        self._decisive = decisive
+            self._projections[decisive] = pruned_projection(pruning, decisive, image_id, self.tokens)
+        self._decisive_now = decisive
         return read
 
     def undo(self) -> None:
@@ -293,11 +326,13 @@ class ChatSession:
         if not self.turns:
             raise SessionError("There is nothing to take back: ask a question first.")
         self.turns.pop()
+        self._forget_gone()
 
     def clear(self) -> None:
-        """Forget all turns; image, tokens, projection and settings stay."""
+        """Forget all turns, and the P that one of them decided; image, tokens and settings stay."""
         self._require_idle()
         self.turns.clear()
+        self._forget_gone()
 
     def stop(self) -> None:
         """Ask a running answer to end after its current token; may be called from another thread."""
@@ -320,8 +355,7 @@ class ChatSession:
             "rate": self.rate,
             "options": dict(self._options),
             "turns": list(self.turns),
-            "projection": None if self._projection is None else self._projection.cpu(),
-            "decisive": self._decisive,
+            "projections": {ids: known.cpu() for ids, known in self._projections.items()},
             "reduced": self.reduced.detach().cpu(),
         }
 
@@ -337,6 +371,6 @@ class ChatSession:
         model = model.variant(**state["shown"])
         session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
         session.turns = list(state["turns"])
-        session._projection, session._decisive = state["projection"], state["decisive"]
+        session._projections = dict(state["projections"])
         session._reduced = state["reduced"].to(model.device, model.dtype)
         return session

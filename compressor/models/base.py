@@ -1,7 +1,9 @@
 """What every model is to the rest: an encoder of images, a tokenizer of turns, and a `Decoder`."""
 
+import string
+import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +84,21 @@ class PromptEmbeddings:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+
+def bare_words(pieces: Iterable[str]) -> list[str]:
+    """Pieces of a text without the punctuation and spaces around them; what is left, in order, each once."""
+    words = []
+    for piece in pieces:
+        letters = [not _separates(character) for character in piece]
+        if any(letters):
+            words.append(piece[letters.index(True) : len(piece) - letters[::-1].index(True)])
+    return list(dict.fromkeys(words))
+
+
+def _separates(character: str) -> bool:
+    """Whether it is a space, a control character or punctuation, and no letter, digit or pictograph."""
+    return character in string.punctuation or unicodedata.category(character)[0] in "PZC"
 
 
 def gradient_picture(side: int) -> Image.Image:
@@ -226,7 +243,7 @@ class VisionLanguageModel(ABC):
 
     @abstractmethod
     def unknown_words(self, text: str) -> list[str]:
-        """The words of a text that the model has no token for, in order, each once."""
+        """The words of a text, without punctuation, that the model has no token for, in order, each once."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of answer ids, without special tokens."""

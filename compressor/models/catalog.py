@@ -138,6 +138,7 @@ class ModelCard:
         precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.
         revision: the commit of the repository; None is unpinned, its newest.
         notice: what a person should know before judging the answers; may be empty.
+        generated_world: whether it knows the world of `compressor.world` alone, and its questions.
     """
 
     name: str
@@ -152,6 +153,7 @@ class ModelCard:
     precision: str = "bfloat16"
     revision: str | None = None
     notice: str = ""
+    generated_world: bool = False
 
 
 _LLAMA_2 = "Llama 2 Community License"
@@ -170,6 +172,7 @@ CARDS: dict[str, ModelCard] = {
             0.01,
             notice="This model knows only its own world, generated scenes of emoji on discs: "
             "what it says about a photograph means nothing.",
+            generated_world=True,
         ),
         ModelCard(
             "llava-1.5-7b",

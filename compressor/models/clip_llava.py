@@ -11,7 +11,7 @@ from torch import Tensor
 
 from compressor.errors import InvalidQuestionError, ModelMismatchError
 from compressor.geometry import TokenLayout
-from compressor.models.base import VisionLanguageModel
+from compressor.models.base import VisionLanguageModel, bare_words
 from compressor.models.llama import llama_decoder
 from compressor.models.machine import DeviceMap
 from compressor.models.parts import Parts, load_parts
@@ -188,5 +188,4 @@ class ClipLlava(VisionLanguageModel):
         encoded = self.tokenizer(self._literal(text), add_special_tokens=False, return_offsets_mapping=True)
         literal, unknown = self._literal(text), self.tokenizer.unk_token_id
         spans = zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        words = [literal[start:end].strip() for token, (start, end) in spans if token == unknown]
-        return list(dict.fromkeys(word for word in words if word))
+        return bare_words(literal[start:end] for token, (start, end) in spans if token == unknown)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compressor.errors import ModelUnavailableError
 from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
-from compressor.models.base import Views, VisionLanguageModel
+from compressor.models.base import Views, VisionLanguageModel, bare_words
 from compressor.models.catalog import FAMILIES
 from compressor.models.directory import read_config
 from compressor.models.four_bit import require_cpu_shapes
@@ -166,8 +166,7 @@ class XComposer(VisionLanguageModel):
     def unknown_words(self, text: str) -> list[str]:
         """See the base class; empty for tokenizers that fall back to bytes."""
         unknown = self.tokenizer.unk_token_id
-        words = [word for word in text.split() if unknown in self.tokenizer.encode(word)]
-        return list(dict.fromkeys(words))
+        return bare_words(word for word in text.split() if unknown in self.tokenizer.encode(word))
 
 
 def from_checkpoint(

@@ -69,18 +69,34 @@ _PATTERNS = (
 )
 
 
+def examples() -> list[str]:
+    """A question of each kind, in the order of `KINDS`."""
+    return [Question(kind, "center" if kind == "region" else "cat", "left").text for kind in KINDS]
+
+
+def has_known_form(text: str) -> bool:
+    """Whether a typed question is worded as one of the twelve kinds are, whatever it names."""
+    return _form(text) is not None
+
+
 def parse(text: str) -> Question | None:
     """Takes a typed question apart; None if it is not one of the twelve kinds."""
+    form = _form(text)
+    if form is None:
+        return None
+    kind, found = form
+    name = found.get("name") or _SINGULAR.get(found.get("plural", ""), "")
+    if "cell" in found:
+        name = found["cell"].replace(" ", "-")
+    known = name in CELLS if "cell" in found else not found or name in CLASSES
+    return Question(kind, name, found.get("direction", "")) if known else None
+
+
+def _form(text: str) -> tuple[str, dict[str, str]] | None:
+    """The kind that a typed question is worded as, and what it names."""
     plain = " ".join(re.sub(r"[?.!,]", " ", text.lower()).split())
-    for kind, pattern in _PATTERNS:
-        if match := re.fullmatch(pattern, plain):
-            found = match.groupdict()
-            name = found.get("name") or _SINGULAR.get(found.get("plural", ""), "")
-            if "cell" in found:
-                name = found["cell"].replace(" ", "-")
-            known = name in CELLS if "cell" in found else not found or name in CLASSES
-            return Question(kind, name, found.get("direction", "")) if known else None
-    return None
+    matches = ((kind, re.fullmatch(pattern, plain)) for kind, pattern in _PATTERNS)
+    return next(((kind, match.groupdict()) for kind, match in matches if match), None)
 
 
 def resolve(question: Question, referents: Referents) -> Question | None:

@@ -17,7 +17,9 @@ def run(views) -> list[chat.ChatView]:
 
 def texts(view: chat.ChatView) -> list[str]:
     """The bare text of every message, without the line under a reply."""
-    said = [re.match(r'<div class="say">(.*?)</div>', message["content"]) for message in view.messages]
+    said = [
+        re.match(r'<div class="say" dir="auto">(.*?)</div>', message["content"]) for message in view.messages
+    ]
     return [html.unescape(found[1].replace("<br>", "\n")) for found in said]
 
 

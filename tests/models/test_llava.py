@@ -76,6 +76,11 @@ def test_unknown_words_are_named_once_and_in_order(model):
     assert model.unknown_words("How many cats?") == []
 
 
+def test_punctuation_is_no_unknown_word(model):
+    assert model.unknown_words("(“how; many!”) – … <cats> / * $ _") == []
+    assert model.unknown_words("«zebra», don't हिंदी, 🐱!") == ["zebra", "don", "t", "हिंदी", "🐱"]
+
+
 def test_token_norm_is_that_of_the_models_tokens(model, image):
     typical = model.encode(image).embeddings.norm(dim=1).median()
     assert 0.5 < model.token_norm / float(typical) < 2

@@ -35,6 +35,27 @@ def test_every_class_has_its_sprite_and_there_are_forty() -> None:
     assert {path.stem for path in SPRITES.glob("*.png")} == set(CLASSES)
 
 
+def test_there_is_an_example_of_every_kind() -> None:
+    examples = questions.examples()
+    assert [questions.parse(example).kind for example in examples] == list(questions.KINDS)
+    assert "how many cats are there?" in examples and "what is left of the cat?" in examples
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("Is there a dog?", True),
+        ("how many zeppelins are there", True),
+        ("what is in the picture?", True),
+        ("is there a dog in the picture?", False),
+        ("describe the picture", False),
+        ("", False),
+    ],
+)
+def test_a_form_is_known_whatever_it_names(text: str, known: bool) -> None:
+    assert questions.has_known_form(text) is known
+
+
 def test_there_are_twelve_kinds_and_three_of_them_use_a_pronoun() -> None:
     assert len(set(questions.KINDS)) == 12
     assert len(questions.FOLLOW_UPS) == 3
