@@ -43,7 +43,7 @@ def of_model(model: VisionLanguageModel) -> Fields:
 
 
 def _of_checkpoint(model: VisionLanguageModel) -> str:
-    patterns = FAMILIES[model.family].files
+    patterns = FAMILIES[model.family].files.patterns
     files = {file for pattern in patterns for file in model.directory.glob(pattern) if file.is_file()}
     return _of_parts(f"{file.name} {of_file(file)}".encode() for file in sorted(files))
 

@@ -166,7 +166,10 @@ class MetaCompress(nn.Module, Method):
         table *= self.position_scale / np.linalg.norm(table, axis=1, keepdims=True).clip(min=1e-12)
         if self.query.dtype == torch.float32:
             table = table.astype(np.float32)
-        return torch.from_numpy(table).to(self.query.dtype).to(self.query.device)
+        on_host = torch.from_numpy(table).to(self.query.dtype)
+        if self.query.device.type == "cuda":
+            on_host = on_host.pin_memory()  # from other memory, a copy is one that waits
+        return on_host.to(self.query.device, non_blocking=True)
 
     def scores(self, embeddings: Tensor, budget: int) -> Tensor:
         """The logits of P before the softmax.
