@@ -40,9 +40,9 @@ def test_what_is_trained_for_a_checkpoint_is_evaluated_on_it(request, tmp_path, 
     assert all(row["image_tokens"] < rows["none"]["image_tokens"] / 2 for row in list(rows.values())[1:])
 
 
-def test_options_of_a_family_reach_every_command(xcomposer_checkpoint, tmp_path, capsys):
+def test_options_of_a_family_reach_every_command(wide_xcomposer_checkpoint, tmp_path, capsys):
     """The scenes have 224 px, so the whole canvas is 2 x 2 tiles of 168 px; with three at most it is one."""
-    model, out, file = ["--model", str(xcomposer_checkpoint)], tmp_path / "run", tmp_path / "rows.json"
+    model, out, file = ["--model", str(wide_xcomposer_checkpoint)], tmp_path / "run", tmp_path / "rows.json"
     asked = ["--methods", "none", "--dialogues", "2", "--json", str(file)]
     counts = []
     for options in ([], ["--hd-num", "3"], ["--hd-num", "3", "--four-bit"]):
