@@ -3,6 +3,7 @@
 Plain functions that change a `Visit`. Whatever fails leaves the visit as it was.
 """
 
+import copy
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from app.sessions import Visit
 from app.uploads import clean_image, take_upload
 from compressor import ChatSession, list_methods, model_options, token_budget
 from compressor.data import scenes
-from compressor.errors import StudioError
 
 
 @dataclass(frozen=True)
 class ChoicesView:
-    """What the left column shows; `methods` are (label, name) pairs, `shown` options of the model by name."""
+    """What the left column shows; `methods` are (label, name) pairs, `shown` options of the model by name.
+
+    `refused_rate` is None, or the rate in percent that holds after a change that failed: what the slider then
+    goes back to. The versions are those of the visit.
+    """
 
     picture: Image.Image | None
     notice: str
@@ -35,6 +39,9 @@ class ChoicesView:
     separators: str
     separators_matter: bool
     shown: dict[str, bool | int]
+    refused_rate: int | None
+    picture_version: int
+    version: int
 
 
 def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
@@ -114,14 +121,10 @@ def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: 
     rate = percent / 100
     with visit.interrupting():
         if visit.chat is not None:
-            visit.chat.configure(method, rate, **method_options(method, separators))
-            try:
-                _compress(visit.chat, shelf)
-            except StudioError:  # the method cannot compress this image: the chat goes on as it was
-                visit.chat.configure(
-                    visit.method, visit.rate, **method_options(visit.method, visit.separators)
-                )
-                raise
+            trial = copy.copy(visit.chat)  # the chat that holds is changed by nothing that fails
+            trial.configure(method, rate, **method_options(method, separators))
+            _compress(trial, shelf)
+            visit.chat = trial
         visit.method, visit.rate, visit.separators = method, rate, separators
 
 
@@ -139,23 +142,29 @@ def _chooses(method: str) -> bool:
 
 def view(visit: Visit, shelf: Shelf) -> ChoicesView:
     """The left column as it stands; what went wrong last takes the place of the usual notice."""
-    method = next(info for info in list_methods() if info.name == visit.method)
-    model = shelf.offer(visit.wanted or visit.model)
-    is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
-    return ChoicesView(
-        picture=visit.image,
-        notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
-        model=model.name,
-        about_model=model.description,
-        methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
-        method=visit.method,
-        about_method=method.description,
-        rate_line=rate_line(visit),
-        rate_matters=visit.method != "none",
-        separators=visit.separators,
-        separators_matter=visit.has_separators and _chooses(visit.method),
-        shown=_shown(visit),
-    )
+    with visit.lock:
+        method = next(info for info in list_methods() if info.name == visit.method)
+        model = shelf.offer(visit.wanted or visit.model)
+        is_photograph = (
+            visit.image is not None and visit.scene is None
+        )  # outside of what the bundled model knows
+        return ChoicesView(
+            picture=visit.image,
+            notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
+            model=model.name,
+            about_model=model.description,
+            methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
+            method=visit.method,
+            about_method=method.description,
+            rate_line=rate_line(visit),
+            rate_matters=visit.method != "none",
+            separators=visit.separators,
+            separators_matter=visit.has_separators and _chooses(visit.method),
+            shown=_shown(visit),
+            refused_rate=round(visit.rate * 100) if visit.problem else None,
+            picture_version=visit.versions["picture"],
+            version=visit.versions["choices"],
+        )
 
 
 def _shown(visit: Visit) -> dict[str, bool | int]:

@@ -33,7 +33,8 @@ _PLACES: dict[View, str] = {"whole": "the view of the whole image", "tiles": "th
 class InspectorView:
     """What the right column shows; `overlay` and `figure` are None while there is no picture, or no P yet.
 
-    `tiled` says that the overlay is of one of several views.
+    `tiled` says that the overlay is of one of several views; `version` is that of the visit, with how the
+    projection is drawn.
     """
 
     overlay: Image.Image | None
@@ -41,6 +42,7 @@ class InspectorView:
     figure: go.Figure | None
     caption: str
     tiled: bool = False
+    version: str = ""
 
 
 def decision(visit: Visit) -> int:

@@ -77,6 +77,14 @@ class VisitError(StudioError):
     """A visitor's place in the page is gone or busy."""
 
 
+class OutOfMemoryError(StudioError):
+    """The memory of the machine ran out during a computation."""
+
+
+class InternalError(StudioError):
+    """Something failed that nobody foresaw; the server's log has the cause."""
+
+
 class JudgeError(StudioError):
     """The model that marks answers cannot be reached, or its replies hold no scores."""
 
