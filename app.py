@@ -1,39 +1,6 @@
-"""MetaCompress Studio: `python app.py` opens the page; Gradio's own environment variables are honoured.
+"""MetaCompress Studio: `python app.py` opens the page. See `app.launch`."""
 
-STUDIO_MODELS may name directories with checkpoints, separated as in PATH; the page offers them by name.
-"""
-
-import os
-import sys
-
-from app import settings
-from app.interface import build
-from app.loading import Shelf, local_models
-from app.sessions import VisitStore
-from app.theme import STYLE_SHEET, studio_theme
-from compressor.errors import InvalidOptionError
-
-store = VisitStore()
-try:
-    shelf = Shelf(local=local_models(os.environ.get("STUDIO_MODELS", "")), in_use=store.models)
-except InvalidOptionError as error:
-    sys.exit(str(error))
-demo = build(shelf, store)
-
-
-def main() -> None:
-    """Starts loading the first model in the background and serves the page."""
-    shelf.warm(settings.FIRST_MODEL)
-    demo.launch(
-        theme=studio_theme(),
-        css_paths=[STYLE_SHEET],
-        max_file_size="10mb",
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        footer_links=[],
-    )
-
+from app.launch import main
 
 if __name__ == "__main__":
     main()

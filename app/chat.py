@@ -263,7 +263,8 @@ def _decided(chat: ChatSession) -> Projection | None:
 
 def _setting(visit: Visit) -> str:
     chat = visit.chat
-    told = [chat.method.label, f"{chat.rate:.0%}", f"{chat.image_tokens} of {len(chat.tokens)} image tokens"]
+    told = ["No compression"] if chat.method.name == "none" else [chat.method.label, f"{chat.rate:.0%}"]
+    told.append(f"{chat.image_tokens} of {len(chat.tokens)} image tokens")
     if visit.reinserts_separators:
         told.append("separators put back")
     options = model_options()

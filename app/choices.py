@@ -14,9 +14,10 @@ from app import settings
 from app.chat import notice, plain, progress_notice
 from app.loading import Shelf
 from app.sessions import Visit
-from app.uploads import clean_image, take_upload
+from app.uploads import TOO_LARGE, clean_image, take_upload
 from compressor import ChatSession, list_methods, model_options, token_budget
-from compressor.data import scenes
+from compressor.errors import ImageError
+from compressor.world import scenes
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
 def upload(visit: Visit, shelf: Shelf, path: str) -> None:
     """Starts a chat about an uploaded picture; the file is deleted."""
     _start(visit, shelf, take_upload(path), None)
+
+
+def refuse_upload(visit: Visit, shelf: Shelf) -> None:
+    """Says why the page did not send a file.
+
+    Raises:
+        ImageError: always: the page measures files, as a large one is better refused before it is sent.
+    """
+    raise ImageError(TOO_LARGE)
 
 
 def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
@@ -185,9 +195,10 @@ def rate_line(visit: Visit) -> str:
         return ""
     m, tokens = visit.chat.image_tokens, visit.chat.tokens
     n, size = len(tokens), visit.chat.method.size
+    rate = f"{visit.rate:.0%}" if visit.method != "none" else "no compression"
     budgets = ",".join(str(size(tokens, token_budget(n, percent / 100))) for percent in range(100))
     return (
-        f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{visit.rate:.0%}</span> '
+        f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{rate}</span> '
         f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'
     )
 

@@ -49,10 +49,7 @@ def decision(visit: Visit) -> int:
     """A number that changes when an answer has decided P; 0 where no answer does."""
     if visit.chat is None or not visit.chat.prunes_in_decoder:
         return 0
-    try:
-        return id(visit.chat.projection)
-    except DecidedInDecoderError:
-        return 0
+    return id(_decided(visit)) if _decided(visit) is not None else 0
 
 
 def view(
@@ -76,13 +73,37 @@ def view(
         projection = visit.chat.projection
     except DecidedInDecoderError as error:
         return InspectorView(None, "", None, f'<p class="empty">{error}</p>')
+    drawn, legend = patches(visit, colouring, shown)
     return InspectorView(
-        overlay=overlay(projection, visit.image, colouring, shown),
-        legend=_roles_legend(projection, shown) if colouring == "roles" else _retention_legend(),
-        figure=heatmap(projection, as_stored=layout == "stored", scale=scale),
+        overlay=drawn,
+        legend=legend,
+        figure=matrix(visit, layout, scale),
         caption=f'<p class="fine">{caption(projection)}</p>',
         tiled=len(projection.layout.grids) > 1,
     )
+
+
+def patches(visit: Visit, colouring: str, shown: View) -> tuple[Image.Image | None, str]:
+    """The overlay and its legend alone; arguments as of `view`."""
+    projection = _decided(visit)
+    if projection is None:
+        return None, ""
+    legend = _roles_legend(projection, shown) if colouring == "roles" else _retention_legend()
+    return overlay(projection, visit.image, colouring, shown), legend
+
+
+def matrix(visit: Visit, layout: str, scale: str) -> go.Figure | None:
+    """The heat map alone; arguments as of `view`."""
+    projection = _decided(visit)
+    return None if projection is None else heatmap(projection, as_stored=layout == "stored", scale=scale)
+
+
+def _decided(visit: Visit) -> Projection | None:
+    """P, where there is a picture and nothing is still to be decided."""
+    try:
+        return None if visit.chat is None else visit.chat.projection
+    except DecidedInDecoderError:
+        return None
 
 
 def _roles_legend(projection: Projection, shown: View) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from app import chat, choices, inspector, settings
+from app import chat, choices, inspector, settings, values
 from app.loading import Shelf
 from app.panes import MASTHEAD, ChatPane, ChoicesPane, InspectorPane, chat_pane, choices_pane, inspector_pane
 from app.sessions import Visit, VisitStore
+from app.uploads import MAX_BYTES
 from compressor.errors import StudioError
 
 # While the slider moves, its line follows in the browser; the numbers come with it, from `token_budget`. The
@@ -21,6 +22,20 @@ FOLLOW_RATE = """(rate) => {
   line.querySelector(".rate").textContent = rate + "%";
   line.querySelector(".m").textContent = line.dataset.budgets.split(",")[rate];
 }"""
+
+# Gradio empties the picture's frame before it refuses a large file. So a file is measured when it is chosen
+# or dropped, before Gradio sees it, and the server is asked for its sentence instead.
+REFUSE_LARGE = """() => {
+  for (const kind of ["change", "drop"]) document.addEventListener(kind, (event) => {
+    if (!event.target.closest || !event.target.closest("#picture")) return;
+    const files = (kind === "drop" ? event.dataTransfer : event.target).files || [];
+    if (![...files].some((file) => file.size > LIMIT)) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    if (kind === "change") event.target.value = "";
+    document.getElementById("too-large").click();
+  }, true);
+}""".replace("LIMIT", str(MAX_BYTES))
 
 
 def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
@@ -44,6 +59,7 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
         _wire_choices(demo, shelf, store, visit, left, middle, right)
         _wire_chat(store, visit, left, middle, right)
         _wire_inspector(store, visit, right)
+    values.check_events(demo)
     return demo.queue(max_size=settings.QUEUE, default_concurrency_limit=settings.PREVIEWS_AT_ONCE)
 
 
@@ -59,14 +75,14 @@ def _wire_choices(
     """What is chatted about: each change redraws the projection, all but method and rate clear the chat."""
     everything = [*left.outputs(), *middle.outputs(), *right.outputs()]
 
-    def attempt(change: Callable[..., bool | None], key: str, values: tuple) -> tuple[Visit, list]:
+    def attempt(change: Callable[..., bool | None], key: str, inputs: tuple) -> tuple[Visit, list]:
         """Makes a change; returns the visit, which knows what went wrong, and its projection as drawn now.
 
         Where a change returns False there was nothing to do, and what went wrong before is still told.
         """
         state = store.get(key)
-        split = len(values) - len(right.inputs())
-        arguments, drawing = values[:split], values[split:]
+        split = len(inputs) - len(right.inputs())
+        arguments, drawing = inputs[:split], inputs[split:]
         try:
             if change(state, shelf, *arguments) is not False:
                 state.problem = ""
@@ -74,12 +90,12 @@ def _wire_choices(
             state.problem = str(error)
         return state, right.values(inspector.view(state, *drawing))
 
-    def changed(change: Callable[..., None], key: str, *values: Any) -> list:
-        state, drawn = attempt(change, key, values)
+    def changed(change: Callable[..., None], key: str, *inputs: Any) -> list:
+        state, drawn = attempt(change, key, inputs)
         return [*left.values(choices.view(state, shelf)), *middle.values(chat.view(state)), *drawn]
 
-    def rated(key: str, *values: Any) -> list:
-        state, drawn = attempt(choices.retune, key, values)
+    def rated(key: str, *inputs: Any) -> list:
+        state, drawn = attempt(choices.retune, key, inputs)
         return [choices.view(state, shelf).notice, *drawn]
 
     def on(register: Callable, change: Callable[..., None], *inputs: Any) -> None:
@@ -94,8 +110,10 @@ def _wire_choices(
     on(left.picture.upload, choices.upload, left.picture)
     on(left.picture.clear, choices.remove_picture)
     on(left.new_scene.click, choices.new_scene)
-    for button in left.photographs:
-        on(button.click, choices.photograph, button)
+    demo.load(None, js=REFUSE_LARGE, api_visibility="private")
+    on(left.too_large.click, choices.refuse_upload)
+    for title, button in left.photographs.items():
+        on(button.click, functools.partial(choices.photograph, title=title))
     on(left.method.input, choices.retune, *left.tuning())
     on(left.separators.input, choices.retune, *left.tuning())
     inputs = [visit, *left.tuning(), *right.inputs()]
@@ -137,22 +155,24 @@ def _wire_chat(
 
     def asked(key: str, question: str, *options: float) -> Iterator[list]:
         state = store.get(key)
-        for values in _chat_stream(middle, chat.ask(state, question, **_named(options))):
-            yield [*values, inspector.decision(state)]
+        for shown in _chat_stream(middle, chat.ask(state, question, **_named(options))):
+            yield [*shown, inspector.decision(state)]
 
     def regenerated(key: str, *options: float) -> Iterator[list]:
         state = store.get(key)
-        for values in _chat_stream(middle, chat.regenerate(state, **_named(options))):
-            yield [*values, inspector.decision(state)]
+        for shown in _chat_stream(middle, chat.regenerate(state, **_named(options))):
+            yield [*shown, inspector.decision(state)]
 
     def stopped(key: str) -> None:
         chat.stop(store.get(key))
 
     def undone(key: str) -> list:
-        return middle.values(chat.undo(store.get(key)))
+        state = store.get(key)
+        return [*middle.values(chat.undo(state)), inspector.decision(state)]
 
     def cleared(key: str) -> list:
-        return middle.values(chat.clear(store.get(key)))
+        state = store.get(key)
+        return [*middle.values(chat.clear(state)), inspector.decision(state)]
 
     def decided(key: str, *drawing: str) -> list:
         return right.values(inspector.view(store.get(key), *drawing))
@@ -169,49 +189,57 @@ def _wire_chat(
     on(middle.regenerate.click, regenerated)
     _private(decision.change, decided, [visit, *right.inputs()], right.outputs())
     _private(middle.stop.click, stopped, visit, None, queue=False)
-    _private(middle.undo.click, undone, visit, middle.outputs())
-    _private(middle.clear.click, cleared, visit, middle.outputs())
+    _private(middle.undo.click, undone, visit, [*middle.outputs(), decision])
+    _private(middle.clear.click, cleared, visit, [*middle.outputs(), decision])
 
 
 def _wire_inspector(store: VisitStore, visit: gr.State, right: InspectorPane) -> None:
-    """How the projection is drawn; the projection itself stays."""
+    """How the projection is drawn: only what shows the change is drawn anew."""
 
-    def redrawn(key: str, *drawing: str) -> list:
-        return right.values(inspector.view(store.get(key), *drawing))
+    def recoloured(key: str, *drawing: str) -> list:
+        return list(inspector.patches(store.get(key), *drawing))
 
-    for radio in right.inputs():
-        _private(radio.input, redrawn, [visit, *right.inputs()], right.outputs(), trigger_mode="always_last")
+    def reshaded(key: str, *drawing: str) -> list:
+        return [inspector.matrix(store.get(key), *drawing)]
+
+    for radios, redraw, outputs in (
+        (right.patches_inputs(), recoloured, [right.overlay, right.legend]),
+        (right.matrix_inputs(), reshaded, [right.heatmap]),
+    ):
+        for radio in radios:
+            _private(radio.input, redraw, [visit, *radios], outputs, trigger_mode="always_last")
 
 
-def _named(options: tuple[float, ...]) -> dict[str, float]:
+def _named(options: tuple[float | None, ...]) -> dict[str, float | None]:
     """The values of the generation options under the names that `ChatSession.ask` gives them."""
-    longest, temperature, seed = options
-    return {"max_new_tokens": int(longest), "temperature": float(temperature), "seed": int(seed or 0)}
+    return dict(zip(("max_new_tokens", "temperature", "seed"), options, strict=True))
 
 
 def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[list]:
     """Views of a streaming answer as values; between the first and the last only the transcript is sent."""
     running = False
     for view in views:
-        values = middle.values(view)
-        yield [values[0], *(gr.skip() for _ in values[1:])] if running and view.running else values
+        shown = middle.values(view)
+        yield [shown[0], *(gr.skip() for _ in shown[1:])] if running and view.running else shown
         running = view.running
 
 
 def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> Any:
     """Registers a handler outside the public API; an error that a visitor can meet becomes a message.
 
+    Gradio's own reading of the inputs is left out: `values` does it.
+
     Returns what `register` does, whose `then` registers what is to follow.
     """
-    options = {"api_visibility": "private", "show_progress": "hidden"} | options
+    options = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False} | options
     told = _told_stream(handler) if inspect.isgeneratorfunction(handler) else _told(handler)
     return register(told, inputs, outputs, **options)
 
 
 def _told(handler: Callable) -> Callable:
-    def call(*values: Any) -> Any:
+    def call(*inputs: Any) -> Any:
         try:
-            return handler(*values)
+            return handler(*inputs)
         except StudioError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
@@ -219,9 +247,9 @@ def _told(handler: Callable) -> Callable:
 
 
 def _told_stream(handler: Callable) -> Callable:
-    def stream(*values: Any) -> Iterator[Any]:
+    def stream(*inputs: Any) -> Iterator[Any]:
         try:
-            yield from handler(*values)
+            yield from handler(*inputs)
         except StudioError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

@@ -33,7 +33,8 @@ class ChoicesPane:
 
     picture: gr.Image
     new_scene: gr.Button
-    photographs: tuple[gr.Button, ...]
+    too_large: gr.Button
+    photographs: dict[str, gr.Button]
     notice: gr.HTML
     model: gr.Dropdown
     shown: dict[str, Component]
@@ -132,6 +133,14 @@ class InspectorPane:
         """The arguments of `inspector.view` after the visit, in its order."""
         return [self.colouring, self.layout, self.scale, self.shown]
 
+    def patches_inputs(self) -> list[Component]:
+        """The arguments of `inspector.patches` after the visit, in its order."""
+        return [self.colouring, self.shown]
+
+    def matrix_inputs(self) -> list[Component]:
+        """The arguments of `inspector.matrix` after the visit, in its order."""
+        return [self.layout, self.scale]
+
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         return [self.overlay, self.legend, self.heatmap, self.caption, self.shown]
@@ -156,10 +165,11 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     )
     with gr.Row(elem_id="examples"):
         new_scene = gr.Button("New scene", size="sm", elem_id="new-scene")
-        photographs = tuple(
-            gr.Button(word, icon=path, size="sm", elem_classes="photograph")
+        photographs = {
+            word: gr.Button(word, icon=path, size="sm", elem_classes="photograph")
             for word, path in settings.PHOTOGRAPHS.items()
-        )
+        }
+    too_large = gr.Button(visible="hidden", elem_id="too-large")  # the page presses it, see `REFUSE_LARGE`
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
         model = _dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
@@ -177,7 +187,18 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     options = _generation_options()
     gr.HTML(PRIVACY)
     return ChoicesPane(
-        frame, new_scene, photographs, notice, model, shown, method, rate, rate_line, separators, options
+        frame,
+        new_scene,
+        too_large,
+        photographs,
+        notice,
+        model,
+        shown,
+        method,
+        rate,
+        rate_line,
+        separators,
+        options,
     )
 
 
@@ -259,9 +280,24 @@ def _generation_options() -> tuple[Component, ...]:
             buttons=[],
         )
         temperature = gr.Slider(
-            0, 2, 0, step=0.1, label="Temperature", info="0 always takes the likeliest token.", buttons=[]
+            0,
+            2,
+            0,
+            step=0.1,
+            label="Temperature",
+            info="0 always takes the likeliest token.",
+            buttons=[],
+            elem_id="temperature",
         )
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="Matters above temperature 0.")
+        seed = gr.Number(
+            0,
+            label="Seed",
+            precision=0,
+            minimum=0,
+            maximum=settings.MAX_SEED,
+            info="Matters above temperature 0.",
+            elem_id="seed",
+        )
     return longest, temperature, seed
 
 

@@ -1,4 +1,4 @@
-"""An image component that keeps a visitor's picture off the disk and leaves the decoding of uploads to us."""
+"""An image component that keeps a visitor's picture off the disk."""
 
 import base64
 import io
@@ -10,23 +10,19 @@ from PIL import Image
 
 
 def picture(**options: Any) -> gr.Image:
-    """A `gr.Image` that hands over uploads unopened and sends pictures inside the message.
+    """A `gr.Image` that sends pictures inside the message.
 
     Gradio's own conversion would open an untrusted file before us and leave a copy of every picture in a
-    cache folder. The two methods are replaced on the instance, because Gradio writes a stub file beside the
-    source of every subclass; so change such a component by its value only, never by `gr.update`.
+    cache folder. So `preprocess` of the events is off (`values.checked` reads them), and `postprocess` is
+    replaced on the instance, because Gradio writes a stub file beside the source of every subclass; so change
+    such a component by its value only, never by `gr.update`.
 
     Args:
         options: of `gr.Image`.
     """
     component = gr.Image(**options)
-    component.preprocess = _upload_path
     component.postprocess = _inline
     return component
-
-
-def _upload_path(payload: ImageData | None) -> str | None:
-    return None if payload is None else payload.path
 
 
 def _inline(value: Image.Image | None) -> ImageData | None:

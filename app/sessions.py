@@ -19,9 +19,9 @@ from PIL import Image
 
 from app import settings
 from compressor import ChatSession, Projection
-from compressor.data.scenes import Scene
 from compressor.errors import VisitError
 from compressor.geometry import PART_SEPARATOR, ROW_SEPARATOR
+from compressor.world.scenes import Scene
 
 PARTS = ("picture", "choices", "chat", "projection")  # of the page: each is sent as a whole, with its version
 _versions = itertools.count(1)  # of all visits, so that a version is never one of another visit

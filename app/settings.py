@@ -1,8 +1,8 @@
 """What is fixed about the page: its pictures, its first choices, and how much one process takes on."""
 
-from pathlib import Path
+from compressor.assets import ASSETS
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "assets" / "examples"
+EXAMPLES = ASSETS / "examples"
 PHOTOGRAPHS = {word: EXAMPLES / f"{word.lower()}.jpg" for word in ("Cat", "Coffee", "Rocket")}
 
 FIRST_MODEL = "tiny"
@@ -12,6 +12,7 @@ SUGGESTIONS = 4
 
 MAX_NEW_TOKENS = 256
 FIRST_NEW_TOKENS = 64
+MAX_SEED = 2**53 - 1  # whole numbers up to this one are exact in a browser
 
 MAX_VISITS = 32
 IDLE_S = 1800.0

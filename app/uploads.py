@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from compressor.errors import ImageError
 
 MAX_BYTES = 10_000_000
+TOO_LARGE = f"The file has more than {MAX_BYTES // 1_000_000} MB; make it smaller."
 LINGER_S = 5.0
 MAX_PIXELS = 50_000_000
 MIN_SIDE = 16  # a picture thinner than a patch or so has nothing to look at
@@ -43,7 +44,7 @@ def take_upload(path: str | Path) -> Image.Image:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ImageError(f"The file has more than {MAX_BYTES // 1_000_000} MB; make it smaller.")
+            raise ImageError(TOO_LARGE)
         data = path.read_bytes()
     except FileNotFoundError:
         raise ImageError("The upload did not arrive; please choose the picture again.") from None

@@ -6,6 +6,8 @@ Names are imported when first used, so that importing the package costs next to 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.2.0"
+
 if TYPE_CHECKING:
     from compressor.geometry import TokenLayout
     from compressor.methods.registry import MethodInfo, get_method, list_methods

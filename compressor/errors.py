@@ -21,6 +21,10 @@ class InvalidQuestionError(StudioError, ValueError):
     """A question is empty or too long."""
 
 
+class InvalidInputError(StudioError, ValueError):
+    """A browser sent a value that its page does not offer."""
+
+
 class InvalidOptionError(StudioError, ValueError):
     """An option of a method or of the sampling is unknown or out of range."""
 

@@ -130,11 +130,20 @@ class Projection:
         return torch.special.entr(rows).sum(1)
 
     def roles(self, share: float = 0.5, epsilon: float = 1e-3) -> list[Role]:
-        """What became of each of the n tokens.
+        """What became of each of the n tokens; computed once for each `share` and `epsilon`.
 
         Kept: the token is the largest source of some row and gives at least `share` of that row. Pruned: its
         column sum is below `epsilon` times the largest column sum. Merged: everything between.
         """
+        if (share, epsilon) not in self._known_roles:
+            self._known_roles[share, epsilon] = self._compute_roles(share, epsilon)
+        return list(self._known_roles[share, epsilon])
+
+    @cached_property
+    def _known_roles(self) -> dict[tuple[float, float], list[Role]]:
+        return {}
+
+    def _compute_roles(self, share: float, epsilon: float) -> list[Role]:
         weights, retention = self.weights.detach(), self.retention()
         top, source = weights.max(1)
         kept = set(source[(top >= share * weights.sum(1)) & (top > 0)].tolist())

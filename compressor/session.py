@@ -6,7 +6,7 @@ regenerated answer, an undo and a rebuild after new settings are one and the sam
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,6 +29,8 @@ from compressor.prompt_pruning import prompt_pruning, pruned_projection
 from compressor.reading import Reading, closed_answer
 from compressor.tokens import ImageTokens
 from compressor.turns import AnswerOptions, ChatTurn, TurnStats, check_question
+
+Ids = tuple[int, ...]
 
 
 def _same(options: dict[str, Any], others: dict[str, Any]) -> bool:
@@ -65,27 +67,51 @@ class ChatSession:
         self._tokens: ImageTokens | None = None
         self._stop = threading.Event()
         self._answering = False
-        self._choose(method, rate, options)
+        self._choose(self._build(method, options), method, rate, options)
 
-    def _choose(self, method: str | Method, rate: float, options: dict[str, Any]) -> None:
+    def _build(self, method: str | Method, options: dict[str, Any]) -> Method:
+        if not isinstance(method, Method):
+            return get_method(method, self.model, **options)
+        if options:
+            raise InvalidOptionError("Options belong to a method's name; this method is already built.")
+        return method
+
+    def _choose(self, built: Method, method: str | Method, rate: float, options: dict[str, Any]) -> None:
         token_budget(1, rate)  # refuses a bad rate before anything changes
-        if isinstance(method, Method):
-            if options:
-                raise InvalidOptionError("Options belong to a method's name; this method is already built.")
-            self.method = method
-        else:
-            self.method = get_method(method, self.model, **options)
-        self._setting, self.rate, self._options = method, rate, options
-        self._projection: Projection | None = None
+        self.method, self._setting, self.rate, self._options = built, method, rate, options
+        self._projections: dict[Ids, Projection] = {}  # by the ids that decided, () where none do
         self._reduced: Tensor | None = None
-        self._decisive: list[int] | None = None  # the ids that a choice inside the decoder was made with
+        self._read_by: Ids | None = None  # the ids that decided what is in the cache
+        self._leave_turns()
         self.reading.forget()
+
+    def _deciding(self, ids: Sequence[int], first_prompt: int) -> Ids:
+        """Those of the ids that decide P.
+
+        Args:
+            ids: of a transcript, up to its last prompt.
+            first_prompt: how many of them its first prompt has.
+        """
+        if not isinstance(self.method, DecoderMethod):
+            return ()
+        return tuple(ids if self.method.reselect else ids[:first_prompt])
+
+    def _leave_turns(self) -> None:
+        """Let the P hold that the turns decide, and forget that of a question that is gone."""
+        ids: list[int] = []
+        if self.turns:
+            ids = self._transcript(len(self.turns) - 1, self.turns[-1].prompt_ids)
+        self._decisive = self._deciding(ids, len(self.turns[0].prompt_ids) if ids else 0)
+        self._projections = {
+            key: known for key, known in self._projections.items() if key == tuple(ids[: len(key)])
+        }
 
     @property
     def tokens(self) -> ImageTokens:
-        """The image's n tokens, encoded once."""
-        if self._tokens is None:
-            self._tokens = self.model.encode(self.image, self.method.needs)
+        """The image's n tokens; encoded once, and again only where the method needs what they lack."""
+        held = frozenset() if self._tokens is None else self._tokens.extras
+        if self._tokens is None or not self.method.needs <= held:
+            self._tokens = self.model.encode(self.image, self.method.needs | held)
         return self._tokens
 
     @property
@@ -106,17 +132,17 @@ class ChatSession:
             DecidedInDecoderError: the method decides while it reads a question, and has read none.
             InvalidProjectionError: the method made a P that is none.
         """
-        if self._projection is None:
+        if self._decisive not in self._projections:
             with torch.no_grad():
                 projection = self.method.projection(self.tokens, self.budget)
             projection.require_valid()  # once a chat, before anything is computed from it
-            self._projection = projection
-        return self._projection
+            self._projections[self._decisive] = projection
+        return self._projections[self._decisive]
 
     @property
     def image_tokens(self) -> int:
         """m: the rows of P, or what the rate asks for while P is still to be decided."""
-        pending = self._projection is None and self.prunes_in_decoder
+        pending = self._decisive not in self._projections and self.prunes_in_decoder
         return self.budget if pending else self.projection.m
 
     @property
@@ -147,11 +173,10 @@ class ChatSession:
             options = self._options
         method = self._setting if method is None else method
         rate = self.rate if rate is None else rate
-        if (method, rate) != (self._setting, self.rate) or not _same(options, self._options):
-            needs = self.method.needs
-            self._choose(method, rate, options)
-            if not self.method.needs <= needs:
-                self._tokens = None
+        same = method == self._setting and _same(options, self._options)
+        if not same or rate != self.rate:
+            built = self.method if same else self._build(method, options)
+            self._choose(built, method, rate, options)
 
     def ask(self, question: str, **options: Any) -> Iterator[str]:
         """Answer a question; the turn is part of `turns` once the iteration ends, however it ends.
@@ -265,22 +290,18 @@ class ChatSession:
         """
         if not self.prunes_in_decoder:
             return self.reading.prefill(ids, self.reduced, sampling)
-        self._decide_by(ids if self.method.reselect else ids[:first_prompt])
-        image_id, decisive = self.model.image_token_id, self._decisive
-        prune = partial(
-            prompt_pruning, self.method, decisive, image_id, len(self.tokens), self.budget, self._projection
-        )
-        read = self.reading.prefill(ids, self.reduced, sampling, prune)
-        if self._projection is None:
-            pruning = self.reading.request.pruning
-            self._projection = pruned_projection(pruning, decisive, image_id, self.tokens)
-        return read
-
-    def _decide_by(self, ids: list[int]) -> None:
-        """Forget a choice that was made with other ids; turn one's stays for the turns that follow it."""
-        if self._decisive != ids:
-            self._decisive, self._projection = ids, None
+        image_id, decisive = self.model.image_token_id, self._deciding(ids, first_prompt)
+        if self._read_by != decisive:
+            self._read_by = decisive
             self.reading.forget()
+        known = self._projections.get(decisive)
+        prune = partial(prompt_pruning, self.method, decisive, image_id, len(self.tokens), self.budget, known)
+        read = self.reading.prefill(ids, self.reduced, sampling, prune)
+        if known is None:
+            pruning = self.reading.request.pruning
+            self._projections[decisive] = pruned_projection(pruning, decisive, image_id, self.tokens)
+        self._decisive = decisive
+        return read
 
     def undo(self) -> None:
         """Take back the last question and its answer.
@@ -292,11 +313,13 @@ class ChatSession:
         if not self.turns:
             raise SessionError("There is nothing to take back: ask a question first.")
         self.turns.pop()
+        self._leave_turns()
 
     def clear(self) -> None:
-        """Forget all turns; image, tokens, projection and settings stay."""
+        """Forget all turns, and the P that one of them decided; image, tokens and settings stay."""
         self._require_idle()
         self.turns.clear()
+        self._leave_turns()
 
     def stop(self) -> None:
         """Ask a running answer to end after its current token; may be called from another thread."""
@@ -319,8 +342,7 @@ class ChatSession:
             "rate": self.rate,
             "options": dict(self._options),
             "turns": list(self.turns),
-            "projection": None if self._projection is None else self._projection.cpu(),
-            "decisive": self._decisive,
+            "projections": {ids: known.cpu() for ids, known in self._projections.items()},
             "reduced": self.reduced.detach().cpu(),
         }
 
@@ -336,6 +358,7 @@ class ChatSession:
         model = model.variant(**state["shown"])
         session = cls(model, state["image"], state["method"], state["rate"], **state["options"])
         session.turns = list(state["turns"])
-        session._projection, session._decisive = state["projection"], state["decisive"]
+        session._projections = dict(state["projections"])
+        session._leave_turns()
         session._reduced = state["reduced"].to(model.device, model.dtype)
         return session

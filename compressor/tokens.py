@@ -62,6 +62,13 @@ class ImageTokens:
         return len(self.embeddings)
 
     @property
+    def extras(self) -> frozenset[str]:
+        """What of `Method.needs` is there, in the whole image or in each of its views."""
+        view = self.views[0]
+        optional = {"cls_attention": view.cls_attention, "keys": view.keys, "queries": view.last_queries}
+        return frozenset({"features", *(name for name, value in optional.items() if value is not None)})
+
+    @property
     def views(self) -> tuple["ImageTokens", ...]:
         """What the encoder was shown, one after the other: the tiles, or the image itself."""
         return self.tiles or (self,)

@@ -123,3 +123,12 @@ def test_a_square_matrix_is_compared_with_the_identity():
     assert Projection(torch.eye(4), LAYOUT).is_identity
     assert not Projection(torch.eye(4).flip(0), LAYOUT).is_identity
     assert not Projection(torch.eye(4)[:3], LAYOUT).is_identity
+
+
+def test_roles_are_computed_once_and_belong_to_whoever_asked(monkeypatch):
+    projection = Projection(torch.tensor([[0.6, 0.4, 0.0, 0.0]]), LAYOUT)
+    computed, retention = [], Projection.retention
+    monkeypatch.setattr(Projection, "retention", lambda self: computed.append(1) or retention(self))
+    projection.roles().clear()
+    assert projection.roles() == ["kept", "merged", "pruned", "pruned"] and len(computed) == 1
+    assert projection.roles(share=0.7) == ["merged", "merged", "pruned", "pruned"] and len(computed) == 2

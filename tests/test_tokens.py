@@ -33,3 +33,11 @@ def test_what_heuristics_ask_for_must_agree_too(name, shape, wrong):
     assert tokens.require(name).shape == shape
     with pytest.raises(ModelMismatchError):
         ImageTokens(torch.zeros(4, 2), torch.zeros(4, 3), layout, **{name: torch.zeros(wrong)})
+
+
+@pytest.mark.parametrize("name", ["model", "next_model", "xcomposer"])
+def test_tokens_know_what_they_were_encoded_with(name, request, image):
+    model = request.getfixturevalue(name)
+    assert model.encode(image).extras == {"features"}
+    for want in ({"keys"}, {"queries"}, {"cls_attention"}, {"keys", "cls_attention", "features"}):
+        assert model.encode(image, frozenset(want)).extras == want | {"features"}

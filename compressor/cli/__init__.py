@@ -1,18 +1,20 @@
-"""The command line: ``python -m compressor COMMAND``, one module per command."""
+"""The command line: ``metacompress COMMAND``, or ``python -m compressor COMMAND``; one module per command."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from compressor.cli import evaluate, models, overlap, profile, tables, train
+from compressor import __version__
+from compressor.cli import ask, evaluate, models, optimize, overlap, profile, tables, train
 from compressor.errors import StudioError
 
-COMMANDS = (evaluate, train, tables, overlap, profile, models)
+COMMANDS = (ask, evaluate, train, optimize, tables, overlap, profile, models)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="python -m compressor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="metacompress", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command in COMMANDS:
         command.add(commands)

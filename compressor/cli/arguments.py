@@ -7,10 +7,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compressor.errors import InvalidOptionError
+from compressor.errors import ImageError, InvalidOptionError
 
 if TYPE_CHECKING:
     import torch
+    from PIL import Image
 
     from compressor.methods.base import Method
     from compressor.models.base import VisionLanguageModel
@@ -48,6 +49,39 @@ def _option(text: str) -> tuple[str, Any]:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):
         return name, value
+
+
+def add_picture(parser: argparse.ArgumentParser) -> None:
+    """Adds the picture and the questions about it."""
+    parser.add_argument("image", help="file of a picture, or scene:NUMBER for a generated scene")
+    parser.add_argument(
+        "--question",
+        action="append",
+        required=True,
+        help="may be repeated: the questions are the turns of one chat",
+    )
+
+
+def open_picture(text: str) -> "Image.Image":
+    """The picture that `add_picture` names.
+
+    Raises:
+        ImageError: the file cannot be read as a picture.
+        InvalidOptionError: the number of the scene is not one.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    from compressor.world import scenes
+
+    if text.startswith("scene:"):
+        number = text.removeprefix("scene:")
+        if not number.isdecimal():
+            raise InvalidOptionError(f"A generated scene is written scene:NUMBER, not {text!r}.")
+        return scenes.scene(int(number)).image
+    try:
+        return Image.open(text)
+    except (OSError, UnidentifiedImageError) as error:
+        raise ImageError(f"{text!r} cannot be read as a picture; check the path and the file.") from error
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

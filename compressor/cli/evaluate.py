@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compressor.assets import ASSETS
 from compressor.cli.arguments import (
     add_model,
     command_line,
@@ -20,7 +21,7 @@ from compressor.errors import InvalidOptionError
 
 if TYPE_CHECKING:
     from compressor.data.benchmarks import Benchmark
-    from compressor.data.dialogues import Dialogue
+    from compressor.dialogues import Dialogue
     from compressor.evaluation.accuracy import Accuracy
     from compressor.evaluation.answering import Setting
     from compressor.evaluation.judge import Judge
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     Asked = tuple[Sequence[Dialogue], Sequence[Setting]]
 
 REFERENCES = ("grid", "topk", "oracle")
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 
 def add(commands: argparse._SubParsersAction) -> None:

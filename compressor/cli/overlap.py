@@ -23,8 +23,8 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Overlap of the tokens that the learned P keeps with those of high attention, and chance."""
     from compressor import get_method
-    from compressor.data import scenes
     from compressor.evaluation.overlap import attention_overlap
+    from compressor.world import scenes
 
     if args.dialogues < 2:
         raise InvalidOptionError("A standard error needs at least 2 dialogues.")

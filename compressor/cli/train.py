@@ -14,7 +14,7 @@ from compressor.errors import InvalidOptionError, TrainingError
 if TYPE_CHECKING:
     from torch import nn
 
-    from compressor.data.dialogues import Dialogue
+    from compressor.dialogues import Dialogue
     from compressor.models.base import VisionLanguageModel
     from compressor.training.settings import Settings
     from compressor.training.trainer import Best, Trainer

@@ -1,0 +1,1 @@
+"""Benchmarks by name: the generated world, and those read from files."""

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from compressor.data import convbench, gqa, scenes, video_mme, vqa_v2
-from compressor.data.dialogues import Dialogue
-from compressor.data.questions import KINDS
-from compressor.data.world import CLASSES
+from compressor.data import convbench, gqa, video_mme, vqa_v2
+from compressor.dialogues import Dialogue
 from compressor.errors import DataError, UnknownBenchmarkError
+from compressor.world import scenes
+from compressor.world.layout import CLASSES
+from compressor.world.questions import KINDS
 
 Read = Callable[[str, int | None, Path | None, int, int], list[Dialogue]]
 

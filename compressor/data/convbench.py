@@ -20,11 +20,11 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from compressor.data.dialogues import Dialogue, Turn
 from compressor.data.files import find_file, load_picture
 from compressor.data.grouping import drawn_order
 from compressor.data.records import Key, Records, json_list
 from compressor.data.workbook import first_sheet
+from compressor.dialogues import Dialogue, Turn
 from compressor.errors import DataError
 
 FILES = ("ConvBench.xlsx", "ConvBench.json", "convbench.json")

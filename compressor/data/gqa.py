@@ -16,10 +16,10 @@ kind of a turn is the structural type (query, verify, choose, compare, logical).
 from functools import partial
 from pathlib import Path
 
-from compressor.data.dialogues import Dialogue, Turn
 from compressor.data.files import find_file, load_picture
 from compressor.data.grouping import grouped_dialogues
 from compressor.data.records import Records, json_object
+from compressor.dialogues import Dialogue, Turn
 
 FILES = {
     "train": ("train_balanced_questions.json",),

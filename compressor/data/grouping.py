@@ -18,7 +18,7 @@ from itertools import islice
 
 from PIL import Image
 
-from compressor.data.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, Turn
 
 
 @dataclass(frozen=True)

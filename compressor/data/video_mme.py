@@ -22,11 +22,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from compressor.data.dialogues import Dialogue, Turn
 from compressor.data.files import find_file
 from compressor.data.grouping import grouped_dialogues
 from compressor.data.records import Key, Records, json_list
 from compressor.data.video import FRAMES, frame_grid
+from compressor.dialogues import Dialogue, Turn
 from compressor.errors import DataError
 
 FILES = ("test-00000-of-00001.parquet", "videomme.json", "video_mme.json")

@@ -16,11 +16,11 @@ The kind of a turn is the answer type (yes/no, number, other).
 from functools import partial
 from pathlib import Path
 
-from compressor.data.dialogues import Dialogue, Turn
 from compressor.data.files import find_file, load_picture
 from compressor.data.gqa import INSTRUCTION
 from compressor.data.grouping import grouped_dialogues
 from compressor.data.records import Key, Records, json_list
+from compressor.dialogues import Dialogue, Turn
 from compressor.errors import DataError
 
 SUBSETS = {"train": "train2014", "validation": "val2014"}

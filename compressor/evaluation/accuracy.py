@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data.dialogues import Dialogue
+from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError, JudgeError
 from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer
 from compressor.evaluation.processes import launched

@@ -8,7 +8,7 @@ from typing import Self
 
 from torch import nn
 
-from compressor.data.dialogues import Dialogue
+from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.reductions import Projections, reductions
 from compressor.methods.base import DecoderMethod, Method

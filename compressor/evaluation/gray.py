@@ -6,7 +6,7 @@ from functools import partial
 
 from PIL import Image
 
-from compressor.data.dialogues import Dialogue
+from compressor.dialogues import Dialogue
 
 
 def gray_dialogues(dialogues: Sequence[Dialogue]) -> list[Dialogue]:

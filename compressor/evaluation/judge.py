@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from compressor.data.dialogues import Dialogue
+from compressor.dialogues import Dialogue
 from compressor.errors import JudgeError
 from compressor.evaluation.answering import Answers
 from compressor.evaluation.run_folder import JsonLines

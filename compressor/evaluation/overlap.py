@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compressor.data.dialogues import Dialogue
 from compressor.decoding import Pruning, Request, prefill
+from compressor.dialogues import Dialogue
 from compressor.methods.base import Method
 from compressor.methods.selection import strongest
 from compressor.models.base import VisionLanguageModel

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from compressor.assets import ASSETS
 from compressor.errors import ResultsError
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "assets" / "published"
+PUBLISHED = ASSETS / "published"
 
 
 def list_published(folder: Path = PUBLISHED) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compressor.data.dialogues import Dialogue
+from compressor.dialogues import Dialogue
 from compressor.errors import ModelMismatchError
 from compressor.methods.selection import select
 from compressor.projection import Projection

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
-from compressor.data.dialogues import Turn
+from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.vqa import soft_accuracy
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, get_args
 import torch
 from torch import Tensor, nn
 
+from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError, InvalidRateError
 from compressor.methods import weights_file
 from compressor.methods.base import Method
@@ -21,7 +22,7 @@ from compressor.tokens import ImageTokens
 
 Pool = Literal["max", "average"]
 Positions = Literal["sinusoidal", "none"]
-COMPRESSORS = Path(__file__).resolve().parents[2] / "assets" / "compressors"
+COMPRESSORS = ASSETS / "compressors"
 SELF_LOGIT = 8.0
 
 

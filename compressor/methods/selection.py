@@ -40,6 +40,10 @@ class Uncompressed(Method):
         """The identity; `budget` is ignored."""
         return super().projection(tokens, len(tokens))
 
+    def size(self, tokens: ImageTokens, budget: int) -> int:
+        """n; `budget` is ignored."""
+        return len(tokens)
+
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """The identity, (n, n)."""
         return torch.eye(len(tokens), device=tokens.embeddings.device)

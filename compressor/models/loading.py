@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from compressor.assets import ASSETS
 from compressor.errors import (
     ModelError,
     ModelUnavailableError,
@@ -23,7 +24,7 @@ from compressor.models.hub import Progress
 from compressor.models.machine import DeviceMap
 from compressor.models.weight_files import damaged
 
-MODELS = Path(__file__).resolve().parents[2] / "assets" / "models"
+MODELS = ASSETS / "models"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 DOWNLOAD = 0.8  # share of the progress; the rest is reading the weights
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from compressor.data.dialogues import Dialogue
+from compressor.dialogues import Dialogue
 from compressor.models.base import VisionLanguageModel
 from compressor.replies import greedy_replies
 from compressor.training.teacher_forcing import Transcript, answer_ids, response_states, transcript

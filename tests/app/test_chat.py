@@ -7,7 +7,7 @@ import pytest
 
 from app import chat, choices
 from app.sessions import Visit
-from compressor.data import scenes
+from compressor.world import scenes
 
 
 def run(views) -> list[chat.ChatView]:

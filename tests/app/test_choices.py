@@ -100,7 +100,8 @@ def test_retune_changes_the_sessions_own_projection(visit, shelf, method, percen
     view = choices.view(visit, shelf)
     m = 16 if method == "none" else token_budget(16, percent / 100)
     assert visit.chat.image_tokens == m and len(visit.chat.turns) == 1
-    assert view.method == method and f'<span class="rate">{percent}%</span>' in view.rate_line
+    rate = "no compression" if method == "none" else f"{percent}%"
+    assert view.method == method and f'<span class="rate">{rate}</span>' in view.rate_line
     assert f'16 → <span class="m">{m}</span>' in view.rate_line
 
 
@@ -156,6 +157,18 @@ def test_another_model_starts_a_new_chat_about_the_same_picture(visit, shelf):
 def test_untrained_metacompress_is_named_so(visit, shelf):
     labels = dict((name, label) for label, name in choices.view(visit, shelf).methods)
     assert labels["metacompress"] == "MetaCompress (untrained)" and labels["none"] != labels["random"]
+
+
+def test_without_compression_no_line_speaks_of_a_rate(visit, shelf):
+    choices.retune(visit, shelf, "none", 90)
+    line = choices.view(visit, shelf).rate_line
+    assert '16 → <span class="m">16</span>' in line and "no compression" in line and "%" not in line
+    assert set(line.split('data-budgets="')[1].split('"')[0].split(",")) == {"16"}
+    view = list(chat.ask(visit, "is it red", max_new_tokens=2))[-1]
+    assert "No compression · 16 of 16 image tokens" in view.messages[1]["content"]
+    choices.retune(visit, shelf, "sample", 90)
+    assert '<span class="rate">90%</span>' in choices.view(visit, shelf).rate_line
+    assert "No compression · 16 of 16" in chat.view(visit).messages[1]["content"]
 
 
 def test_the_rate_does_not_matter_to_none(visit, shelf):

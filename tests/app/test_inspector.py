@@ -41,6 +41,22 @@ def test_what_the_decoder_decides_shows_with_the_answer(visit, shelf):
     assert visit.chat.projection.m == 4
 
 
+@pytest.mark.parametrize("take_back", [chat.undo, chat.clear])
+def test_what_a_question_decided_goes_with_it(visit, shelf, take_back):
+    choices.retune(visit, shelf, "fastv", 75)
+    list(chat.ask(visit, "is it red", max_new_tokens=2))
+    first = inspector.decision(visit)
+    assert first != 0
+    list(chat.ask(visit, "is it blue", max_new_tokens=2))
+    chat.undo(visit)
+    assert inspector.decision(visit) == first
+    take_back(visit)
+    view = inspector.view(visit)
+    assert view.figure is None and "ask one first" in view.caption and inspector.decision(visit) == 0
+    assert inspector.patches(visit, "roles", "whole") == (None, "")
+    assert inspector.matrix(visit, "paper", "sqrt") is None
+
+
 @pytest.mark.parametrize("change", [("sample", 90), ("metacompress", 50), ("none", 90)])
 def test_both_change_with_method_and_rate_without_an_answer(visit, shelf, change):
     before = inspector.view(visit)

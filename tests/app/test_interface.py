@@ -6,19 +6,20 @@ import io
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
 import pytest
-from gradio.data_classes import ImageData
 from PIL import Image
 
-from app import settings
+from app import inspector, settings
 from app.interface import build
 from app.loading import Shelf
 from app.picture import picture
 from app.sessions import VisitStore
 from app.theme import STYLE_SHEET, studio_theme
+from compressor import Projection, session, token_budget
 from compressor.errors import ModelUnavailableError, StudioError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ def test_nothing_is_public(demo):
 def test_the_page_holds_only_the_key_of_a_visit_and_a_number(demo, store):
     states = [block for block in demo.blocks.values() if isinstance(block, gr.State)]
     assert [state.value for state in states] == [None, 0]
-    opened = next(function for function in demo.fns.values() if function.targets[0][1] == "load")
+    opened = next(fn for fn in demo.fns.values() if fn.targets[0][1] == "load" and fn.fn is not None)
     key = opened.fn()
     loaded = following(demo, opened)
     list(loaded.fn())
@@ -92,6 +93,70 @@ def test_a_walk_through_the_handlers(demo, store, tmp_path):
     assert store.get(key).image is None
 
 
+def count_drawings(monkeypatch) -> list[str]:
+    """The names of what is drawn, from now on."""
+    drawn = []
+    for name in ("overlay", "heatmap", "caption"):
+        draw = getattr(inspector, name)
+        monkeypatch.setattr(
+            inspector, name, partial(lambda n, d, *a, **o: drawn.append(n) or d(*a, **o), name, draw)
+        )
+    return drawn
+
+
+def test_only_what_shows_a_switch_is_drawn_anew(demo, store, monkeypatch):
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    drawn = count_drawings(monkeypatch)
+    for target, values, parts, ids in (
+        ("colour", ("retention", "whole"), ["overlay"], ["overlay", "legend"]),
+        ("view", ("roles", "whole"), ["overlay"], ["overlay", "legend"]),
+        ("shade", ("paper", "row"), ["heatmap"], ["heatmap"]),
+        ("layout", ("stored", "sqrt"), ["heatmap"], ["heatmap"]),
+    ):
+        event = handler(demo, target, "input")
+        assert [block.elem_id for block in event.inputs[1:]] == {
+            "overlay": ["colour", "view"],
+            "heatmap": ["layout", "shade"],
+        }[parts[0]]
+        assert len(event.fn(key, *values)) == len(event.outputs)
+        assert drawn == parts and [block.elem_id for block in event.outputs] == ids
+        drawn.clear()
+
+
+def test_a_tick_of_the_slider_reads_no_file_and_encodes_nothing(demo, store, model, monkeypatch):
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    done, build, encode = [], session.get_method, type(model).encode_batch
+    monkeypatch.setattr(session, "get_method", lambda *a, **o: done.append("build") or build(*a, **o))
+    monkeypatch.setattr(type(model), "encode_batch", lambda *a: done.append("encode") or encode(*a))
+    drawn = count_drawings(monkeypatch)
+    for percent in range(20):
+        handler(demo, "rate", "input").fn(key, "metacompress", percent, "compress", *DRAWING)
+        assert store.get(key).chat.projection.m == token_budget(16, percent / 100)
+    assert done == [] and sorted(drawn) == sorted(["overlay", "heatmap", "caption"] * 20)
+
+
+def test_roles_are_computed_once_for_a_projection(demo, store, monkeypatch):
+    key, computed, compute = store.open(), [], Projection._compute_roles
+    monkeypatch.setattr(Projection, "_compute_roles", lambda *a: computed.append(a[0]) or compute(*a))
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    for colouring in ("roles", "retention", "roles"):
+        handler(demo, "colour", "input").fn(key, colouring, "whole")
+    assert computed == [store.get(key).chat.projection]
+
+
+def test_undo_and_clear_report_that_a_decision_is_gone(demo, store):
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    handler(demo, "method", "input").fn(key, "fastv", 50, "compress", *DRAWING)
+    for target in ("undo", "clear"):
+        *_, last = handler(demo, "ask", "click").fn(key, "how many cats are there", *OPTIONS)
+        assert last[-1] != 0
+        outputs = handler(demo, target, "click").fn(key)
+        assert len(outputs) == len(handler(demo, target, "click").outputs) and outputs[-1] == 0
+
+
 def test_a_bad_upload_is_told_beside_the_picture_that_stays(demo, store, tmp_path):
     key = store.open()
     handler(demo, "new-scene", "click").fn(key, *DRAWING)
@@ -114,7 +179,7 @@ def test_a_bad_upload_is_told_beside_the_picture_that_stays(demo, store, tmp_pat
         ("ask", "click", ("hello", *OPTIONS)),
         ("undo", "click", ()),
         ("new-scene", "click", DRAWING),
-        ("layout", "input", DRAWING),
+        ("layout", "input", ("paper", "sqrt")),
     ],
 )
 def test_a_visit_that_is_gone_is_one_sentence(demo, target, event, arguments):
@@ -132,12 +197,10 @@ def test_other_errors_are_not_swallowed(demo, store, monkeypatch):
     assert not issubclass(ZeroDivisionError, StudioError)
 
 
-def test_pictures_travel_inside_the_message_and_uploads_unopened(tmp_path):
+def test_pictures_travel_inside_the_message_and_uploads_unopened(demo):
+    assert not any(function.preprocess for function in demo.fns.values() if function.fn is not None)
     component = picture()
-    path = tmp_path / "broken.png"
-    path.write_bytes(b"no picture")
-    assert component.preprocess(ImageData(path=str(path), orig_name="broken.png")) == str(path)
-    assert component.preprocess(None) is None and component.postprocess(None) is None
+    assert component.postprocess(None) is None
     sent = component.postprocess(Image.new("RGB", (30, 20), "teal"))
     head, data = sent.url.split(",", 1)
     assert sent.path is None and head == "data:image/jpeg;base64"
@@ -161,9 +224,8 @@ def test_examples_are_recorded_with_their_licences():
 
 def test_importing_the_app_loads_no_model_and_no_transformers():
     code = (
-        "import runpy, sys; sys.path.insert(0, '.'); "
-        "names = runpy.run_path('app.py', run_name='page'); "
-        "assert names['demo'] is not None and names['shelf']._models == {}; "
+        "import sys; from app.launch import create_page; page, shelf = create_page(); "
+        "assert page.blocks and shelf._models == {}; "
         "assert 'transformers' not in sys.modules and 'plotly' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

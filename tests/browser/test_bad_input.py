@@ -50,6 +50,7 @@ BAD_FILES = {
     "cut.jpeg": (PHOTO[: len(PHOTO) // 2], "damaged or cut off"),
     "dot.png": (encoded(Image.new("RGB", (1, 1)), "PNG"), "1 × 1 pixels"),
     "bomb.png": (png_bomb(20_000), "50 megapixels"),
+    "large.png": (bytes(11_000_000), "more than 10 MB"),
     "drawing.svg": (
         b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
         "not a picture",
@@ -116,6 +117,37 @@ def test_bad_questions_leave_the_chat(page: Page):
     ask(page, "how many objects are there?")
     expect(turns).to_have_count(4)
     expect(notice).to_be_hidden()
+
+
+def test_a_large_file_that_is_dropped_leaves_the_picture(page: Page):
+    picture = shown(page, "#picture")
+    page.locator("#picture img").first.evaluate("""place => {
+        const dropped = new DataTransfer();
+        dropped.items.add(new File([new Uint8Array(11000000)], "large.png", {type: "image/png"}));
+        place.dispatchEvent(new DragEvent("drop", {dataTransfer: dropped, bubbles: true, cancelable: true}));
+    }""")
+    expect(page.locator("#picture-notice [role=alert]")).to_contain_text("more than 10 MB")
+    assert shown(page, "#picture") == picture
+
+
+def test_absurd_numbers_are_one_sentence_and_the_question_stays(page: Page):
+    page.get_by_text("Generation").click()
+    seed, turns = page.locator("#seed input"), page.locator("#cost tbody tr")
+    for number in ("1e20", "-5"):
+        seed.fill(number)
+        ask(page, "how many objects are there?")
+        expect(page.locator(".toast-body").last).to_contain_text("Seed: enter a whole number from 0 to")
+        page.locator(".toast-close").last.click()
+        expect(page.locator(".toast-body")).to_have_count(0)
+        expect(page.locator("#question textarea")).to_have_value("how many objects are there?")
+        expect(page.locator("#ask")).to_be_enabled()
+    seed.fill("")
+    page.locator("#ask").click()
+    expect(turns).to_have_count(1)
+    page.locator("#temperature input[type=number]").fill("")
+    ask(page, "is there a cat?")
+    expect(turns).to_have_count(2)
+    expect(page.locator(".toast-body")).to_have_count(0)
 
 
 @pytest.mark.parametrize("title", ["LLaVA-1.5 7B", "LLaVA-NeXT 7B", "InternLM-XComposer-2.5 7B"])

@@ -28,10 +28,19 @@ def test_every_method_is_walked(page: Page):
         page.locator("#question textarea").fill("how many objects are there?")
         page.locator("#ask").click()
         expect(page.locator("#cost tbody tr")).to_have_count(turns + 1)
-        expect(page.locator("#chat .about").last).to_contain_text(info.title)
+        told = "No compression" if info.name == "none" else f"{info.title} · 90%"
+        expect(page.locator("#chat .about").last).to_contain_text(told)
+        expect(page.locator("#rate-line .rate")).to_have_text(
+            "no compression" if info.name == "none" else "90%"
+        )
         columns = 257 if info.name == "visionzip" else 256  # [CLS] is a column
         rows = 256 if info.name == "none" else 26
         expect(page.locator("#caption")).to_contain_text(f"P is {rows} × {columns}")
         assert shown(page, "#overlay")
         read = page.locator("#cost tbody tr").last.locator("td").first
         expect(read).to_have_text(str(rows))
+        if info.stage == "decoder":  # the question goes, and what it decided
+            page.locator("#undo").click()
+            expect(page.locator("#caption")).to_contain_text("P is")
+            page.locator("#clear").click()
+            expect(page.locator("#caption")).to_contain_text("ask one first")

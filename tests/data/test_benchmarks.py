@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.data import benchmarks, questions, scenes
+from compressor.data import benchmarks
 from compressor.data.benchmarks import get_benchmark, list_benchmarks
-from compressor.data.world import CLASSES
 from compressor.errors import DataError, StudioError, UnknownBenchmarkError
+from compressor.world import questions, scenes
+from compressor.world.layout import CLASSES
 
 HALVES = {
     "scenes-a": (benchmarks.CLASSES_A, benchmarks.KINDS_A),

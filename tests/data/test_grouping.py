@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from compressor.data.dialogues import Turn
 from compressor.data.grouping import drawn_order, grouped_dialogues, groups
+from compressor.dialogues import Turn
 
 ids = st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
 files = st.dictionaries(ids, st.sampled_from(["1", "1-1", "n25", "ü", ""]), max_size=40)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.data import scenes
+from compressor.world import scenes
 
 
 @pytest.fixture(scope="package")

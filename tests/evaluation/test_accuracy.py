@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from compressor import get_method
-from compressor.data import scenes
 from compressor.errors import InvalidOptionError, InvalidRateError, ResultsError
 from compressor.evaluation.accuracy import (
     Accuracy,
@@ -20,6 +19,7 @@ from compressor.evaluation.answering import Setting
 from compressor.evaluation.gray import gray_dialogues
 from compressor.evaluation.run_folder import RunFolder
 from compressor.evaluation.scoring import scorer
+from compressor.world import scenes
 
 EXACT = scorer("exact")
 RUN = {"model": "tiny", "dialogues": 6}

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from compressor import ChatSession, get_method
-from compressor.data import scenes
 from compressor.errors import ContextLengthError, InvalidOptionError
 from compressor.evaluation.answering import Setting, answer
 from compressor.methods.metacompress import MetaCompress
+from compressor.world import scenes
 
 
 def in_a_session(model, dialogue, method, rate, max_new_tokens=16):

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from compressor.cli import main
-from compressor.data.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, Turn
 from compressor.errors import JudgeError
 from compressor.evaluation.accuracy import judged
 from compressor.evaluation.answering import Answers, Setting

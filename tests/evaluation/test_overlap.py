@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compressor import get_method
-from compressor.data.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, Turn
 from compressor.evaluation.overlap import PROMPT_LAYER, attention_overlap, prompt_attention, shared
 
 

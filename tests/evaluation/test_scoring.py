@@ -2,7 +2,7 @@
 
 import pytest
 
-from compressor.data.dialogues import Turn
+from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.scoring import chosen_letter, exact_match, scorer
 from compressor.evaluation.vqa import normalise, soft_accuracy

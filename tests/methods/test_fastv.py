@@ -127,7 +127,7 @@ def test_the_projection_comes_with_the_first_answer(model, image):
     session = ChatSession(model, image, method="fastv", rate=0.75)
     with pytest.raises(DecidedInDecoderError):
         _ = session.projection
-    assert session.state["projection"] is None
+    assert session.state["projections"] == {}
     list(session.ask(QUESTIONS[0], max_new_tokens=3))
     p, n = session.projection, len(session.tokens)
     assert (p.m, p.n, p.stage) == (token_budget(n, 0.75), n, "decoder")

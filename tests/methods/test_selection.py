@@ -48,6 +48,7 @@ def test_budgets_outside_1_to_n_are_refused(name, budget):
 
 def test_none_ignores_the_budget():
     assert get_method("none").projection(image_tokens(), 3).is_identity
+    assert get_method("none").size(image_tokens(), 3) == 25
 
 
 @given(st.integers(1, 24), st.integers(0, 5))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor import get_method
-from compressor.data import scenes
 from compressor.errors import InvalidOptionError
 from compressor.methods.visionzip import visionzip_weights
+from compressor.world import scenes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 

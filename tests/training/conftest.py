@@ -3,8 +3,8 @@
 import pytest
 from accelerate import Accelerator
 
-from compressor.data import scenes
 from compressor.training import frozen
+from compressor.world import scenes
 
 
 @pytest.fixture(scope="package")

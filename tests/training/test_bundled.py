@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from compressor.data import questions, scenes
 from compressor.training.bundled import language, vision
 from compressor.training.bundled.__main__ import train_vision
 from compressor.training.bundled.model import build_model, build_tokenizer, vocabulary
+from compressor.world import questions, scenes
 
 
 def test_every_question_and_answer_of_the_world_is_in_the_vocabulary() -> None:

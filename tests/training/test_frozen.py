@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from compressor import ChatSession
-from compressor.data import scenes
 from compressor.training import frozen
 from compressor.training.teacher_forcing import response_states
+from compressor.world import scenes
 
 
 def test_the_teacher_is_the_uncompressed_chat(tiny, dialogues, samples) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from transformers import LlamaConfig
 
-from compressor.data.dialogues import Dialogue, Turn
+from compressor.dialogues import Dialogue, Turn
 from compressor.methods.metacompress import MetaCompress
 from compressor.training import frozen, trainer
 from compressor.training.memory import estimate

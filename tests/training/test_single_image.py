@@ -7,7 +7,6 @@ import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from compressor import ChatSession, load_model
-from compressor.data import scenes
 from compressor.errors import (
     ContextLengthError,
     DivergedError,
@@ -17,6 +16,7 @@ from compressor.errors import (
 )
 from compressor.training import single_image
 from compressor.training.single_image import Settings, optimize
+from compressor.world import scenes
 
 QUESTIONS = ("How many cats are there?", "What color is the dog?", "Is it red?")
 SHORT = Settings(steps=4, every=1, max_new_tokens=3)

@@ -3,8 +3,8 @@
 import torch
 
 from compressor import ChatSession
-from compressor.data import scenes
 from compressor.training.teacher_forcing import answer_ids, response_states, transcript
+from compressor.world import scenes
 
 
 def of_dialogue(model, dialogue):

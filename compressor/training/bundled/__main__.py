@@ -89,9 +89,9 @@ def train_language(folder: Path, steps: int, size: int, turns: int = 12) -> None
     import numpy as np
     from torch.nn import functional as F
 
-    from compressor.data import scenes
     from compressor.training.bundled import language
     from compressor.training.bundled.schedule import Run
+    from compressor.world import scenes
 
     torch.manual_seed(0)
     model = _restored(folder / "alignment.pt")

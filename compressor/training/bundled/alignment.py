@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
-from compressor.data.world import CLASSES, Layout
 from compressor.training.bundled.model import vocabulary
 from compressor.training.bundled.vision import GROUPS, IGNORE, patch_targets
+from compressor.world.layout import CLASSES, Layout
 
 # how loud each word is; what only says "nothing here", and what every patch repeats, is said more softly
 WEIGHTS = {"class": 1.0, "color": 0.8, "cell": 0.8, "background": 0.5, "pattern": 0.5, "total": 0.5}

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 
-from compressor.data import questions, scenes
-from compressor.data.world import CELLS, CLASSES, DISC_COLORS, NOTHING, Layout, neighbour_cell
 from compressor.training.bundled import vision
 from compressor.training.bundled.model import vocabulary
+from compressor.world import questions, scenes
+from compressor.world.layout import CELLS, CLASSES, DISC_COLORS, NOTHING, Layout, neighbour_cell
 
 IGNORE = -100
 WORD_IDS = {word: index for index, word in enumerate(vocabulary())}

@@ -15,8 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from compressor.data import questions
-from compressor.data.world import (
+from compressor.world import questions
+from compressor.world.layout import (
     BACKGROUND_COLORS,
     CELLS,
     CLASSES,

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 
-from compressor.data import scenes
-from compressor.data.world import (
+from compressor.training.bundled.model import PATCH, vocabulary
+from compressor.world import scenes
+from compressor.world.layout import (
     BACKGROUND_COLORS,
     CELLS,
     CLASSES,
@@ -26,7 +27,6 @@ from compressor.data.world import (
     PATTERNS,
     Layout,
 )
-from compressor.training.bundled.model import PATCH, vocabulary
 
 SIDE = IMAGE_SIZE // PATCH
 IGNORE = -100

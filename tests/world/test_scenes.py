@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.data import questions, scenes
-from compressor.data.rendering import SPRITES
-from compressor.data.world import (
+from compressor.world import questions, scenes
+from compressor.world.layout import (
     BACKGROUND_COLORS,
     CELLS,
     CLASSES,
@@ -17,6 +16,7 @@ from compressor.data.world import (
     Layout,
     SceneObject,
 )
+from compressor.world.rendering import SPRITES
 
 seeds = st.integers(0, 2**40)
 

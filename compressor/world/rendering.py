@@ -1,14 +1,14 @@
 """From the layout of a scene to its pixels."""
 
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from compressor.data.world import BACKGROUND_COLORS, DISC_COLORS, IMAGE_SIZE, Layout
+from compressor.assets import ASSETS
+from compressor.world.layout import BACKGROUND_COLORS, DISC_COLORS, IMAGE_SIZE, Layout
 
-SPRITES = Path(__file__).resolve().parents[2] / "assets" / "scenes" / "sprites"
+SPRITES = ASSETS / "scenes" / "sprites"
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compressor.data.world import CELLS, CLASSES, DIRECTIONS, NOTHING, Layout, neighbour_cell
+from compressor.world.layout import CELLS, CLASSES, DIRECTIONS, NOTHING, Layout, neighbour_cell
 
 KINDS = (
     "presence", "count", "region", "color", "relation", "where", "total", "background color",

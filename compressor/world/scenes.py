@@ -11,10 +11,10 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from compressor.data import questions
-from compressor.data.dialogues import Dialogue, Turn
-from compressor.data.rendering import render
-from compressor.data.world import CLASSES, Layout, SceneObject, draw_layout
+from compressor.dialogues import Dialogue, Turn
+from compressor.world import questions
+from compressor.world.layout import CLASSES, Layout, SceneObject, draw_layout
+from compressor.world.rendering import render
 
 FIRST_TRAINING = 200_000_000
 HELD_OUT = 1_000_000_000

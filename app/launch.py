@@ -1,0 +1,46 @@
+"""Starts the page: `metacompress-studio`, or `python app.py`.
+
+Gradio's own environment variables are honoured. STUDIO_MODELS may name directories with checkpoints,
+separated as in PATH; the page offers them by name.
+"""
+
+import os
+import sys
+
+import gradio as gr
+
+from app import settings
+from app.interface import build
+from app.loading import Shelf, local_models
+from app.sessions import VisitStore
+from app.theme import STYLE_SHEET, studio_theme
+from compressor.errors import InvalidOptionError
+
+
+def create_page() -> tuple[gr.Blocks, Shelf]:
+    """The page and the models behind it, as the environment variables describe them.
+
+    Raises:
+        InvalidOptionError: STUDIO_MODELS names something that is not a directory, or a name twice.
+    """
+    store = VisitStore()
+    shelf = Shelf(local=local_models(os.environ.get("STUDIO_MODELS", "")), in_use=store.models)
+    return build(shelf, store), shelf
+
+
+def main() -> None:
+    """Starts loading the first model in the background and serves the page."""
+    try:
+        page, shelf = create_page()
+    except InvalidOptionError as error:
+        sys.exit(str(error))
+    shelf.warm(settings.FIRST_MODEL)
+    page.launch(
+        theme=studio_theme(),
+        css_paths=[STYLE_SHEET],
+        max_file_size="10mb",
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        footer_links=[],
+    )
