@@ -7,6 +7,7 @@ import os
 import sys
 
 from app import settings
+from app.allocator import share_freed_memory
 from app.interface import build
 from app.loading import Shelf, local_models
 from app.sessions import VisitStore
@@ -23,6 +24,7 @@ demo = build(shelf, store)
 
 def main() -> None:
     """Starts loading the first model in the background and serves the page."""
+    share_freed_memory()
     shelf.warm(settings.FIRST_MODEL)
     demo.launch(
         theme=studio_theme(),

@@ -70,8 +70,8 @@ def wire_opening(demo: gr.Blocks, store: VisitStore, visit: gr.Textbox, pane: Lo
         return pane.values(full())
 
     def closed(request: gr.Request) -> None:
-        if not store.close(request.session_hash):
-            _forget(demo, {request.session_hash})
+        store.close(request.session_hash)
+        _forget(demo, {request.session_hash})
 
     loaded = demo.load(opened, None, visit, **PRIVATE)
     again = pane.again.click(opened_again, None, [visit, *pane.outputs()], **PRIVATE)

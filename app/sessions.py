@@ -176,23 +176,18 @@ class VisitStore:
             place.used_at, place.closed_at, place.released = self._clock(), None, False
         return place.visit
 
-    def close(self, page: str | None) -> bool:
-        """Marks the visit of a closed page: its answer stops, and it makes room first.
+    def close(self, page: str | None) -> None:
+        """Marks the visit of a closed page: its answer stops, its caches are freed, it makes room first.
 
-        The browser may be wrong (a phone that sleeps cuts its connection), so the visit stays for a while.
-
-        Returns:
-            whether the page had a visit.
+        The page may come back (a phone that sleeps cuts its connection), so the visit stays for a while.
         """
         with self._lock:
-            places = [place for place in self._places.values() if page and place.page == page]
-            for place in places:
+            for place in [place for place in self._places.values() if page and place.page == page]:
                 place.closed_at = self._clock()
-                _stop(place.visit)
-        return bool(places)
+                place.released = _release(place.visit)
 
     def sweep(self) -> set[str]:
-        """Removes expired visits and frees what closed ones can compute again.
+        """Removes expired visits and frees what closed ones can compute again, if an answer held it at first.
 
         Returns:
             the pages that have lost their visit since the last sweep.
@@ -259,7 +254,7 @@ def _stop(visit: Visit) -> None:
 
 
 def _release(visit: Visit) -> bool:
-    """Frees what a chat can compute again; False while an answer or a change holds the visit."""
+    """Frees what a chat can compute again; where an answer holds the visit, stops it and returns False."""
     if not visit.busy.acquire(blocking=False):
         _stop(visit)
         return False
