@@ -26,9 +26,11 @@ class ChoicesView:
 
     `refused_rate` is None, or the rate in percent that holds after a change that failed: what the slider then
     goes back to. The versions are those of the visit.
+    `source` says where the picture comes from (`Visit.source`).
     """
 
     picture: Image.Image | None
+    source: str
     notice: str
     model: str
     about_model: str
@@ -68,13 +70,14 @@ def refuse_upload(visit: Visit, shelf: Shelf) -> None:
 
 def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
     """Starts a chat about the bundled photograph of this title."""
-    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None)
+    image = clean_image(settings.PHOTOGRAPHS[title].read_bytes())
+    _start(visit, shelf, image, None, photograph=title)
 
 
 def remove_picture(visit: Visit, shelf: Shelf) -> None:
     """Ends the chat and forgets its picture."""
     with visit.interrupting():
-        visit.image = visit.scene = visit.chat = None
+        visit.image = visit.scene = visit.photograph = visit.chat = None
         visit.settings_of_turns.clear()
 
 
@@ -106,7 +109,7 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> bool:
             shelf.get(name)
             visit.model = name
         elif name != visit.model:
-            _start(visit, shelf, visit.image, visit.scene, model=name)
+            _start(visit, shelf, visit.image, visit.scene, photograph=visit.photograph, model=name)
     finally:
         if visit.wanted == name:
             visit.wanted = None
@@ -123,7 +126,7 @@ def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:
     if visit.image is None:
         visit.shown = shown
     else:
-        _start(visit, shelf, visit.image, visit.scene, shown=shown)
+        _start(visit, shelf, visit.image, visit.scene, photograph=visit.photograph, shown=shown)
 
 
 def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
@@ -160,6 +163,7 @@ def view(visit: Visit, shelf: Shelf) -> ChoicesView:
         )  # outside of what the bundled model knows
         return ChoicesView(
             picture=visit.image,
+            source=visit.source,
             notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
             model=model.name,
             about_model=model.description,
@@ -209,6 +213,7 @@ def _start(
     image: Image.Image,
     scene: scenes.Scene | None,
     *,
+    photograph: str | None = None,
     model: str | None = None,
     shown: dict[str, bool | int] | None = None,
 ) -> None:
@@ -220,7 +225,8 @@ def _start(
         variant = loaded.variant(**{name: shown[name] for name in loaded.options if name in shown})
         chat = ChatSession(variant, image, visit.method, visit.rate, **options)
         _compress(chat, shelf)
-        visit.image, visit.scene, visit.chat, visit.model, visit.shown = image, scene, chat, model, shown
+        visit.image, visit.scene, visit.photograph = image, scene, photograph
+        visit.chat, visit.model, visit.shown = chat, model, shown
         visit.settings_of_turns.clear()
 
 

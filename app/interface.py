@@ -7,12 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from app import chat, choices, inspector, settings, values
+from app import chat, choices, inspector, restart, settings, values
+from app.lifetime import Opening, loss_pane, wire_loss, wire_opening
 from app.loading import Shelf
 from app.panes import MASTHEAD, ChatPane, ChoicesPane, InspectorPane, chat_pane, choices_pane, inspector_pane
 from app.sessions import Visit, VisitStore
 from app.uploads import MAX_BYTES
-from compressor.errors import StudioError
+from compressor.errors import StudioError, UnknownVisitError
 
 # While the slider moves, its line follows in the browser; the numbers come with it, from `token_budget`. The
 # slider and its line are never written back while it moves, or the thumb would jump under the hand.
@@ -47,7 +48,8 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
     """
     title = "MetaCompress Studio"
     with gr.Blocks(title=title, fill_width=True, analytics_enabled=False, delete_cache=(600, 600)) as demo:
-        visit = gr.State(None, delete_callback=store.close)
+        visit = gr.Textbox(None, visible=False)  # a `gr.State` would be lost when the server restarts
+        banner = loss_pane()
         gr.HTML(MASTHEAD)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=3, min_width=320):
@@ -56,18 +58,20 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
                 middle = chat_pane()
             with gr.Column(scale=4, min_width=320):
                 right = inspector_pane()
-        _wire_choices(demo, shelf, store, visit, left, middle, right)
+        opening = wire_opening(demo, store, visit, banner)
+        _wire_choices(opening, shelf, store, visit, left, middle, right)
         _wire_chat(store, visit, left, middle, right)
         _wire_inspector(store, visit, right)
+        wire_loss(demo, store, visit, left.source, banner)
     values.check_events(demo)
     return demo.queue(max_size=settings.QUEUE, default_concurrency_limit=settings.PREVIEWS_AT_ONCE)
 
 
 def _wire_choices(
-    demo: gr.Blocks,
+    opening: Opening,
     shelf: Shelf,
     store: VisitStore,
-    visit: gr.State,
+    visit: gr.Textbox,
     left: ChoicesPane,
     middle: ChatPane,
     right: InspectorPane,
@@ -103,7 +107,7 @@ def _wire_choices(
         handler = functools.partial(changed, change)
         _private(register, handler, inputs, everything, trigger_mode="always_last")
 
-    _wire_loading(demo, shelf, store, visit, left, on)
+    _wire_loading(opening, shelf, store, visit, left, on)
     for option in left.shown.values():
         changes = option.release if isinstance(option, gr.Slider) else option.input
         on(changes, choices.show, *left.shown.values())
@@ -122,10 +126,10 @@ def _wire_choices(
 
 
 def _wire_loading(
-    demo: gr.Blocks,
+    opening: Opening,
     shelf: Shelf,
     store: VisitStore,
-    visit: gr.State,
+    visit: gr.Textbox,
     left: ChoicesPane,
     on: Callable[..., None],
 ) -> None:
@@ -139,15 +143,16 @@ def _wire_loading(
         yield from choices.await_model(store.get(key), shelf, name)
 
     waits = {"trigger_mode": "multiple", "concurrency_limit": settings.WAITING_AT_ONCE}
-    opened = _private(demo.load, store.open, None, visit)
-    loaded = _private(opened.success, arriving, None, left.notice, **waits)
+    loaded = _private(opening.loaded.success, arriving, None, left.notice, **waits)
     on(loaded.success, choices.new_scene)
+    loaded = _private(opening.again.success, waiting, [visit, left.model], left.notice, **waits)
+    on(loaded.success, restart.resume, left.source, left.model, *left.tuning(), *left.shown.values())
     loaded = _private(left.model.input, waiting, [visit, left.model], left.notice, **waits)
     on(loaded.success, choices.choose_model, left.model)
 
 
 def _wire_chat(
-    store: VisitStore, visit: gr.State, left: ChoicesPane, middle: ChatPane, right: InspectorPane
+    store: VisitStore, visit: gr.Textbox, left: ChoicesPane, middle: ChatPane, right: InspectorPane
 ) -> None:
     """Asking in all its ways, stopping, taking back."""
 
@@ -193,7 +198,7 @@ def _wire_chat(
     _private(middle.clear.click, cleared, visit, [*middle.outputs(), decision])
 
 
-def _wire_inspector(store: VisitStore, visit: gr.State, right: InspectorPane) -> None:
+def _wire_inspector(store: VisitStore, visit: gr.Textbox, right: InspectorPane) -> None:
     """How the projection is drawn: only what shows the change is drawn anew."""
 
     def recoloured(key: str, *drawing: str) -> list:
@@ -241,7 +246,7 @@ def _told(handler: Callable) -> Callable:
         try:
             return handler(*inputs)
         except StudioError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise _message(error) from None
 
     return call
 
@@ -251,6 +256,12 @@ def _told_stream(handler: Callable) -> Callable:
         try:
             yield from handler(*inputs)
         except StudioError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise _message(error) from None
 
     return stream
+
+
+def _message(error: StudioError) -> gr.Error:
+    """An error as the page shows it; the banner of `wire_loss` shows that the chat is gone."""
+    visible = not isinstance(error, UnknownVisitError)
+    return gr.Error(str(error), visible=visible, print_exception=False)

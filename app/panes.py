@@ -22,8 +22,9 @@ height="5" opacity=".45"/><rect x="14" y="14" width="5" height="5"/></svg>
 <p>Chat about a picture while the model reads only m of its n tokens, and see the matrix P between them.</p>
 </div></header>"""
 PRIVACY = (
-    '<p class="fine">Your picture and chat stay in this server’s memory while the page is open. '
-    "Nothing is kept or sent on.</p>"
+    '<p class="fine">Your picture and chat are in this server’s memory only. They are removed about '
+    f"{settings.CLOSED_S / 60:.0f} minutes after you close the page, or after {settings.IDLE_S / 60:.0f} "
+    "minutes without activity. Nothing is stored beyond that or sent on.</p>"
 )
 
 
@@ -32,6 +33,7 @@ class ChoicesPane:
     """The left column: picture, model and its options, method, rate, what becomes of separators."""
 
     picture: gr.Image
+    source: gr.Textbox
     new_scene: gr.Button
     too_large: gr.Button
     photographs: dict[str, gr.Button]
@@ -52,6 +54,7 @@ class ChoicesPane:
         """What `values` fills, in its order."""
         return [
             self.picture,
+            self.source,
             self.model,
             self.method,
             self.rate_line,
@@ -65,6 +68,7 @@ class ChoicesPane:
         """A view as values of the outputs."""
         return [
             view.picture,
+            view.source,
             gr.update(value=view.model, info=view.about_model),
             gr.update(choices=view.methods, value=view.method, info=view.about_method),
             view.rate_line,
@@ -163,6 +167,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
         height=300,
         alt_text="The picture you chat about",
     )
+    source = gr.Textbox("scene:", visible=False)  # what the page starts again with, see `restart.resume`
     with gr.Row(elem_id="examples"):
         new_scene = gr.Button("New scene", size="sm", elem_id="new-scene")
         photographs = {
@@ -188,6 +193,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     gr.HTML(PRIVACY)
     return ChoicesPane(
         frame,
+        source,
         new_scene,
         too_large,
         photographs,
