@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from app import settings
 from app.failures import explained
-from app.sessions import Running, Visit
+from app.visits import Running, Visit
 from compressor import ChatSession, Projection, model_options
 from compressor.errors import DecidedInDecoderError, SessionError, StudioError
 from compressor.evaluation.scoring import exact_match

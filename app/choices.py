@@ -13,24 +13,31 @@ from PIL import Image
 from app import settings
 from app.chat import notice, plain, progress_notice
 from app.loading import Shelf
-from app.sessions import Visit
 from app.uploads import TOO_LARGE, clean_image, take_upload
+from app.visits import Visit
 from compressor import ChatSession, list_methods, model_options, token_budget
 from compressor.errors import ImageError
 from compressor.world import scenes
 
 
 @dataclass(frozen=True)
-class ChoicesView:
-    """What the left column shows; `methods` are (label, name) pairs, `shown` options of the model by name.
-
-    `refused_rate` is None, or the rate in percent that holds after a change that failed: what the slider then
-    goes back to. The versions are those of the visit.
-    `source` says where the picture comes from (`Visit.source`).
-    """
+class PictureView:
+    """The picture, where it comes from (`Visit.source`), and its version."""
 
     picture: Image.Image | None
     source: str
+    version: int
+
+
+@dataclass(frozen=True)
+class ChoicesView:
+    """What the left column shows but the picture.
+
+    `methods` are (label, name) pairs, `shown` options of the model by name.
+    `refused_rate` is None, or the rate in percent that holds after a change that failed: what the slider then
+    goes back to; `version` is that of the visit.
+    """
+
     notice: str
     model: str
     about_model: str
@@ -43,7 +50,6 @@ class ChoicesView:
     separators_matter: bool
     shown: dict[str, bool | int]
     refused_rate: int | None
-    picture_version: int
     version: int
 
 
@@ -153,17 +159,19 @@ def _chooses(method: str) -> bool:
     )
 
 
+def picture(visit: Visit) -> PictureView:
+    """The picture as it stands."""
+    with visit.lock:
+        return PictureView(visit.image, visit.source, visit.versions["picture"])
+
+
 def view(visit: Visit, shelf: Shelf) -> ChoicesView:
     """The left column as it stands; what went wrong last takes the place of the usual notice."""
     with visit.lock:
         method = next(info for info in list_methods() if info.name == visit.method)
         model = shelf.offer(visit.wanted or visit.model)
-        is_photograph = (
-            visit.image is not None and visit.scene is None
-        )  # outside of what the bundled model knows
+        is_photograph = visit.image is not None and visit.scene is None  # the bundled model knows none
         return ChoicesView(
-            picture=visit.image,
-            source=visit.source,
             notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
             model=model.name,
             about_model=model.description,
@@ -176,7 +184,6 @@ def view(visit: Visit, shelf: Shelf) -> ChoicesView:
             separators_matter=visit.has_separators and _chooses(visit.method),
             shown=_shown(visit),
             refused_rate=round(visit.rate * 100) if visit.problem else None,
-            picture_version=visit.versions["picture"],
             version=visit.versions["choices"],
         )
 

@@ -9,7 +9,7 @@ from app import choices, settings
 from app.chat import ChatView
 from app.figures.heatmap import SCALES
 from app.figures.views import VIEWS
-from app.inspector import InspectorView
+from app.inspector import MatrixView, PatchesView
 from app.loading import Shelf
 from app.picture import picture
 from compressor import Option, model_options
@@ -45,16 +45,25 @@ class ChoicesPane:
     rate_line: gr.HTML
     separators: gr.Radio
     options: tuple[Component, ...]
+    picture_version: gr.Textbox
+    version: gr.Textbox
 
     def tuning(self) -> list[Component]:
         """The arguments of `choices.retune` after visit and shelf, in its order."""
         return [self.method, self.rate, self.separators]
 
+    def picture_outputs(self) -> list[Component]:
+        """What `picture_values` fills, in its order."""
+        return [self.picture, self.source, self.picture_version]
+
+    @staticmethod
+    def picture_values(view: choices.PictureView) -> list:
+        """A view as values of the outputs."""
+        return [view.picture, view.source, str(view.version)]
+
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         return [
-            self.picture,
-            self.source,
             self.model,
             self.method,
             self.rate_line,
@@ -62,25 +71,28 @@ class ChoicesPane:
             self.separators,
             self.notice,
             *self.shown.values(),
+            self.version,
         ]
 
     def values(self, view: choices.ChoicesView) -> list:
-        """A view as values of the outputs."""
+        """A view as values of the outputs.
+
+        The slider is written only after a change that failed, or its thumb would jump under the hand.
+        """
+        back = {} if view.refused_rate is None else {"value": view.refused_rate}
+        options = model_options()
         return [
-            view.picture,
-            view.source,
             gr.update(value=view.model, info=view.about_model),
             gr.update(choices=view.methods, value=view.method, info=view.about_method),
             view.rate_line,
-            gr.update(interactive=view.rate_matters),
+            gr.update(interactive=view.rate_matters, **back),
             gr.update(value=view.separators, visible=view.separators_matter),
             view.notice,
             *(
-                gr.update(value=view.shown[name], visible=True)
-                if name in view.shown
-                else gr.update(visible=False)
+                gr.update(value=view.shown.get(name, options[name].default), visible=name in view.shown)
                 for name in self.shown
             ),
+            str(view.version),
         ]
 
 
@@ -98,11 +110,13 @@ class ChatPane:
     undo: gr.Button
     clear: gr.Button
     cost: gr.HTML
+    version: gr.Textbox
 
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         buttons = [self.ask, self.stop, self.regenerate, self.undo, self.clear]
-        return [self.chatbot, self.cost, self.notice, self.question, *buttons, *self.suggestions]
+        shown = [self.chatbot, self.cost, self.notice, self.question, *buttons, *self.suggestions]
+        return [*shown, self.version]
 
     @staticmethod
     def values(view: ChatView) -> list:
@@ -117,6 +131,7 @@ class ChatPane:
             gr.skip() if view.question is None else view.question,
             *(gr.update(interactive=switch) for switch in switches),
             *(gr.update(value=text, visible=bool(text), interactive=not view.running) for text in texts),
+            str(view.version),
         ]
 
 
@@ -132,10 +147,8 @@ class InspectorPane:
     caption: gr.HTML
     layout: gr.Radio
     scale: gr.Radio
-
-    def inputs(self) -> list[Component]:
-        """The arguments of `inspector.view` after the visit, in its order."""
-        return [self.colouring, self.layout, self.scale, self.shown]
+    patches_version: gr.Textbox
+    matrix_version: gr.Textbox
 
     def patches_inputs(self) -> list[Component]:
         """The arguments of `inspector.patches` after the visit, in its order."""
@@ -145,14 +158,23 @@ class InspectorPane:
         """The arguments of `inspector.matrix` after the visit, in its order."""
         return [self.layout, self.scale]
 
-    def outputs(self) -> list[Component]:
-        """What `values` fills, in its order."""
-        return [self.overlay, self.legend, self.heatmap, self.caption, self.shown]
+    def patches_outputs(self) -> list[Component]:
+        """What `patches_values` fills, in its order."""
+        return [self.overlay, self.legend, self.shown, self.patches_version]
 
     @staticmethod
-    def values(view: InspectorView) -> list:
+    def patches_values(view: PatchesView) -> list:
         """A view as values of the outputs."""
-        return [view.overlay, view.legend, view.figure, view.caption, gr.update(visible=view.tiled)]
+        return [view.overlay, view.legend, gr.update(visible=view.tiled), view.version]
+
+    def matrix_outputs(self) -> list[Component]:
+        """What `matrix_values` fills, in its order."""
+        return [self.heatmap, self.caption, self.matrix_version]
+
+    @staticmethod
+    def matrix_values(view: MatrixView) -> list:
+        """A view as values of the outputs."""
+        return [view.figure, view.caption, view.version]
 
 
 def choices_pane(shelf: Shelf) -> ChoicesPane:
@@ -205,6 +227,8 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
         rate_line,
         separators,
         options,
+        _version("picture"),
+        _version("choices"),
     )
 
 
@@ -246,7 +270,8 @@ def chat_pane() -> ChatPane:
             for word in ("Stop", "Regenerate", "Undo", "Clear chat")
         )
     cost = gr.HTML(elem_id="cost")
-    return ChatPane(chatbot, notice, suggestions, question, ask, stop, regenerate, undo, clear, cost)
+    version = _version("chat")
+    return ChatPane(chatbot, notice, suggestions, question, ask, stop, regenerate, undo, clear, cost, version)
 
 
 def inspector_pane() -> InspectorPane:
@@ -271,7 +296,8 @@ def inspector_pane() -> InspectorPane:
     caption = gr.HTML(elem_id="caption")
     layout = _radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
     scale = _radio("Shade", [(label, name) for name, label in SCALES.items()])
-    return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale)
+    versions = _version("patches"), _version("matrix")
+    return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale, *versions)
 
 
 def _generation_options() -> tuple[Component, ...]:
@@ -315,6 +341,11 @@ def _model_option(name: str, option: Option) -> Component:
     return gr.Slider(
         option.least, option.most, option.default, step=1, **about, buttons=[], elem_id=name, visible=False
     )
+
+
+def _version(part: str) -> gr.Textbox:
+    """Unseen: the version of what the page shows in this part, see `refresh`."""
+    return gr.Textbox("", label="Version", visible="hidden", elem_id=f"{part}-version")
 
 
 def _dropdown(label: str, entries: list[tuple[str, str]], first: str) -> gr.Dropdown:

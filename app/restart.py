@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from app import choices, settings
 from app.loading import Shelf
-from app.sessions import FULL, Visit, VisitStore
+from app.sessions import FULL, VisitStore
+from app.visits import Visit
 from compressor import list_methods, model_options, token_budget
-from compressor.errors import InvalidOptionError, StudioError, UnknownVisitError
+from compressor.errors import InvalidOptionError, UnknownVisitError
 from compressor.world.scenes import HELD_OUT
 
 SEPARATORS = ("compress", "reinsert")
@@ -65,7 +66,8 @@ def resume(
         shown: of `model_options`, in their order.
 
     Raises:
-        StudioError: a value is not valid or the model cannot be used; the visit is a new one again.
+        StudioError: a value is not valid or the model cannot be used. Whatever it is, the visit is a new one
+            again.
     """
     start_picture = _picture(source)
     _require_valid(method, percent, separators, shown)
@@ -76,8 +78,8 @@ def resume(
         choices.retune(visit, shelf, method, percent, separators)
         choices.show(visit, shelf, *shown)
         start_picture(visit, shelf)
-    except StudioError:
-        vars(visit).update({name: value for name, value in vars(Visit()).items() if name != "busy"})
+    except Exception:
+        visit.reset()
         raise
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from app import chat, choices
-from app.sessions import Visit
+from app.visits import Visit
 from compressor.world import scenes
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from app import chat, choices, loading, settings
 from app.loading import Shelf
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import Fit, list_methods, list_models, token_budget
 from compressor.errors import (
     ImageError,
@@ -60,7 +60,7 @@ def test_photographs_are_shown_with_the_models_limits(visit, shelf, title):
     choices.photograph(visit, shelf, title)
     view = choices.view(visit, shelf)
     assert "knows only its own world" in view.notice
-    assert view.picture.width > 300 and settings.PHOTOGRAPHS[title].stat().st_size <= 300_000
+    assert choices.picture(visit).picture.width > 300 and settings.PHOTOGRAPHS[title].stat().st_size <= 300_000
 
 
 def test_a_scene_needs_no_notice(visit, shelf):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from app import chat, choices, inspector
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import ChatSession
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from app import choices, restart
 from app.loading import Shelf
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import model_options
 from compressor.errors import ModelUnavailableError, StudioError
 from compressor.world.scenes import HELD_OUT
