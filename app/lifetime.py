@@ -12,7 +12,7 @@ from app.sessions import VisitStore
 from app.sweeper import Sweeper
 from compressor.errors import ServerFullError
 
-PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden", "preprocess": False}
 
 
 @dataclass(frozen=True)

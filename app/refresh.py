@@ -25,8 +25,8 @@ from app.visits import Visit
 class Part:
     """A part of the page that is sent as a whole.
 
-    `outputs` are its components, that of the version last; `inputs` say how it is drawn. `version` and `values`
-    take a visit and the values of the inputs, and give the present version and the values of the outputs.
+    `outputs` are its components, the version last; `inputs` say how it is drawn. `version` and `values` take
+    a visit and the values of the inputs, and give the present version and the values of the outputs.
     """
 
     outputs: list[Component]

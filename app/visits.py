@@ -19,7 +19,7 @@ from compressor.geometry import PART_SEPARATOR, ROW_SEPARATOR
 from compressor.world.scenes import Scene
 
 PARTS = ("picture", "choices", "chat", "projection")  # of the page: each is sent as a whole, with its version
-_LASTING = ("versions", "busy", "lock", "_changes", "_next")  # attributes that no reset may replace
+LASTING = ("versions", "busy", "lock", "_changes", "_next")  # attributes that no reset may replace
 _versions = itertools.count(1)  # of all visits, so that a version is never one of another visit
 
 
@@ -89,7 +89,7 @@ class Visit:
         """Makes picture, chat and choices those of a new visit."""
         with self.lock:
             new = vars(Visit())
-            vars(self).update({name: value for name, value in new.items() if name not in _LASTING})
+            vars(self).update({name: value for name, value in new.items() if name not in LASTING})
             self.touch(*PARTS)
 
     @property

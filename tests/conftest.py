@@ -33,6 +33,14 @@ WORDS = (
 )
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("what takes long by nature")
+    group.addoption("--walk-runs", type=int, default=1, help="random walks through the page in a browser")
+    group.addoption("--walk-seed", type=int, default=0, help="of the first of them; each adds one")
+    group.addoption("--walk-actions", type=int, default=60, help="in each of them")
+    group.addoption("--overtakings", type=int, default=30, help="changes made while an answer is written")
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from app import choices, restart
+from app import choices, restart, visits
 from app.loading import Shelf
 from app.visits import Visit
 from compressor import model_options
@@ -48,7 +48,7 @@ def test_the_source_follows_the_picture(shelf, visit, tmp_path):
     assert visit.source == "scene:7"
     choices.photograph(visit, shelf, "Coffee")
     choices.show(visit, shelf, *SHOWN)
-    assert visit.source == choices.view(visit, shelf).source == "photograph:Coffee"
+    assert visit.source == choices.picture(visit).source == "photograph:Coffee"
     path = tmp_path / "upload.png"
     Image.new("RGB", (40, 40), "teal").save(path)
     choices.upload(visit, shelf, str(path))
@@ -86,8 +86,8 @@ def test_settings_that_no_page_has_are_refused_and_the_visit_is_new(shelf, chang
     values = VALID | {name: value for name, value in changes.items() if name != "shown"}
     with pytest.raises(StudioError):
         restart.resume(visit, shelf, *values.values(), *changes.get("shown", SHOWN))
-    new = Visit()
-    assert all(value == vars(new)[name] for name, value in vars(visit).items() if name != "busy")
+    now, new = vars(visit), vars(Visit())
+    assert all(now[name] == new[name] for name in now if name not in visits.LASTING)
 
 
 def test_a_model_that_cannot_be_loaded_any_more_leaves_a_new_visit(model):

@@ -1,0 +1,71 @@
+"""Whatever happens during an answer, and in whatever order messages arrive, the page ends as the server is."""
+
+import random
+import time
+
+import pytest
+from playwright.sync_api import expect
+
+from compressor.reading import Reading
+from tests.browser.walking import SlowedApp, Walker
+
+STEP_S = 0.03
+CHANGES = ("new_scene", "undo", "clear", "model", "photograph")
+
+
+@pytest.fixture
+def slowed(browser, model, monkeypatch):
+    """An app that needs 30 ms for a token."""
+    step = Reading.step
+
+    def slow(self: Reading) -> int:
+        time.sleep(STEP_S)
+        return step(self)
+
+    monkeypatch.setattr(Reading, "step", slow)
+    app = SlowedApp(lambda name, progress: model, browser)
+    yield app
+    app.close()
+
+
+def test_a_change_during_an_answer_ends_in_the_state_of_the_server(slowed, request):
+    page, draw = slowed.open(), random.Random(request.config.getoption("walk_seed"))
+    walker = Walker(page, draw)
+    for count in range(request.config.getoption("overtakings")):
+        walker.type("how many cats are there")
+        page.locator("#ask").click()
+        expect(page.locator("#stop")).to_be_enabled()
+        page.wait_for_timeout(draw.uniform(0, 150))
+        walker.actions[CHANGES[count % len(CHANGES)]]()
+        slowed.agrees(page)
+
+
+def test_enter_during_an_answer_shows_the_answer_that_runs(slowed):
+    page = slowed.open()
+    walker = Walker(page, random.Random(0))
+    walker.type("how many cats are there")
+    page.locator("#ask").click()
+    expect(page.locator("#stop")).to_be_enabled()
+    walker.type("is it red")
+    page.locator("#question textarea").press("Enter")
+    expect(page.locator("#chat-notice")).to_contain_text("still being written")
+    assert slowed.visits[page].running is not None
+    expect(page.locator("#chat .user .say")).to_have_text("how many cats are there")
+    expect(page.locator("#stop")).to_be_enabled()
+    expect(page.locator("#ask")).to_be_disabled()
+    expect(page.locator("#question textarea")).to_have_value("is it red")
+    page.locator("#stop").click()
+    slowed.agrees(page)
+
+
+def test_two_tabs_of_a_restless_visitor_end_in_the_state_of_the_server(slowed, request, walk_seed):
+    draw = random.Random(walk_seed)
+    pages = [slowed.open(), slowed.open()]
+    walkers = [Walker(page, draw) for page in pages]
+    names = []
+    for _ in range(request.config.getoption("walk_actions")):
+        names.append(draw.choice(walkers).step())
+        pages[0].wait_for_timeout(draw.uniform(0, 200))
+    for page in pages:
+        slowed.agrees(page)
+    print(f"seed {walk_seed}: {len(names)} actions of {len(set(names))} kinds, both tabs as the server is")
