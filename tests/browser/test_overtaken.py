@@ -1,15 +1,19 @@
-"""Whatever happens during an answer, and in whatever order messages arrive, the page ends as the server is."""
+"""Whatever happens during an answer, in whatever order messages arrive, the page ends as the server is."""
 
+import asyncio
 import random
 import time
 
 import pytest
+from gradio.queueing import Queue
 from playwright.sync_api import expect
 
 from compressor.reading import Reading
+from tests.browser.looking import until
 from tests.browser.walking import SlowedApp, Walker
 
 STEP_S = 0.03
+LATE_S = 0.2
 CHANGES = ("new_scene", "undo", "clear", "model", "photograph")
 
 
@@ -28,16 +32,37 @@ def slowed(browser, model, monkeypatch):
     app.close()
 
 
-def test_a_change_during_an_answer_ends_in_the_state_of_the_server(slowed, request):
+@pytest.fixture
+def late_messages(monkeypatch):
+    """Messages of different events reach the browser in any order, those of one event in theirs."""
+    send, draw, due = Queue.send_message, random.Random(0), {}
+
+    def send_late(self: Queue, event, message) -> None:
+        now = asyncio.get_running_loop().time()
+        due[event._id] = max(due.get(event._id, 0) + 0.001, now + draw.uniform(0, LATE_S))
+        asyncio.get_running_loop().call_at(due[event._id], send, self, event, message)
+
+    monkeypatch.setattr(Queue, "send_message", send_late)
+
+
+def repeat_changes_during_answers(slowed: SlowedApp, request, times: int) -> None:
     page, draw = slowed.open(), random.Random(request.config.getoption("walk_seed"))
-    walker = Walker(page, draw)
-    for count in range(request.config.getoption("overtakings")):
+    walker, visit = Walker(page, draw), slowed.visits[page]
+    for count in range(times):
         walker.type("how many cats are there")
         page.locator("#ask").click()
-        expect(page.locator("#stop")).to_be_enabled()
-        page.wait_for_timeout(draw.uniform(0, 150))
+        until(page, lambda: visit.running is not None)
+        page.wait_for_timeout(draw.uniform(0, 300))
         walker.actions[CHANGES[count % len(CHANGES)]]()
         slowed.agrees(page)
+
+
+def test_a_change_during_an_answer_ends_in_the_state_of_the_server(slowed, request):
+    repeat_changes_during_answers(slowed, request, request.config.getoption("overtakings"))
+
+
+def test_messages_in_any_order_end_in_the_state_of_the_server(late_messages, slowed, request):
+    repeat_changes_during_answers(slowed, request, request.config.getoption("overtakings"))
 
 
 def test_enter_during_an_answer_shows_the_answer_that_runs(slowed):
