@@ -133,8 +133,11 @@ def test_regenerate_answers_again_under_the_present_settings(visit, shelf):
 
 FAILURES = {
     "memory": (torch.OutOfMemoryError("CUDA out of memory."), "choose a smaller model"),
-    "numbers": (RuntimeError("probability tensor contains either `inf`, `nan` or element < 0"), "server’s log"),
-    "anything": (KeyError("head"), "server’s log"),
+    "numbers": (
+        RuntimeError("probability tensor contains either `inf` or `nan`"),
+        "server's log",
+    ),
+    "anything": (KeyError("head"), "server's log"),
 }
 
 
@@ -156,7 +159,7 @@ def test_whatever_fails_in_an_answer_leaves_the_chat_as_it_was(
         views = run(chat.ask(visit, question) if way == "ask" else chat.regenerate(visit))
     last = views[-1]
     assert not last.running and visit.running is None and not visit.busy.locked()
-    assert 'role="alert"' in last.notice and words.replace("’", "&#x27;") in last.notice
+    assert 'role="alert"' in last.notice and html.escape(words) in last.notice
     assert last.question == (question if way == "ask" else None)
     assert visit.chat.turns == turns and texts(last) == ["how many cats are there", turns[0].answer]
     assert caplog.records[-1].exc_info[1] is error and question not in caplog.text
@@ -177,7 +180,9 @@ def test_every_view_during_an_answer_shows_it(visit):
     views = chat.ask(visit, "how many cats are there", max_new_tokens=20)
     next(views)
     (refused,) = run(chat.ask(visit, "is it red"))
-    assert refused.running and texts(refused)[0] == "how many cats are there" and refused.question == "is it red"
+    assert (
+        refused.running and texts(refused)[0] == "how many cats are there" and refused.question == "is it red"
+    )
     assert chat.view(visit).running and chat.BUSY in chat.view(visit).notice
     run(views)
     assert not chat.view(visit).running

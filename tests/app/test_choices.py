@@ -114,6 +114,27 @@ def test_settings_out_of_range_change_nothing(visit, shelf, method, percent):
     assert snapshot(visit) == before
 
 
+@pytest.mark.parametrize("place", ["encode_batch", "compress"])
+def test_whatever_fails_in_a_change_leaves_visit_and_chat_alike(visit, shelf, monkeypatch, place):
+    list(chat.ask(visit, "how many cats are there", max_new_tokens=4))
+    held, before = visit.chat, snapshot(visit)
+
+    def fail(*values):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(visit.chat.model), place, fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            choices.new_scene(visit, shelf)
+        if place == "compress":
+            with pytest.raises(torch.OutOfMemoryError):
+                choices.retune(visit, shelf, "sample", 50)
+    assert snapshot(visit) == before and not visit.busy.locked()
+    assert (held.method.name, held.rate) == (visit.method, visit.rate)
+    list(chat.ask(visit, "is it red", max_new_tokens=4))
+    assert len(visit.chat.turns) == 2 and visit.chat.turns[1].stats.image_tokens == held.projection.m
+
+
 def test_retune_interrupts_a_running_answer(visit, shelf):
     answering = chat.ask(visit, "how many cats are there", max_new_tokens=150)
     next(answering)

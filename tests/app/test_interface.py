@@ -11,9 +11,11 @@ from pathlib import Path
 
 import gradio as gr
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from PIL import Image
 
-from app import inspector, settings
+from app import choices, inspector, settings
 from app.interface import build
 from app.loading import Shelf
 from app.picture import UNCHANGED, picture
@@ -156,6 +158,92 @@ def test_roles_are_computed_once_for_a_projection(demo, store, monkeypatch):
     for colouring in ("roles", "retention", "roles"):
         handler(demo, "colour", "input").fn(key, colouring, "whole")
     assert computed == [store.get(key).chat.projection]
+
+
+class Uncopied:
+    """Says when somebody copies it."""
+
+    def __init__(self, *values) -> None:
+        super().__init__(*values)
+        self.copied = []
+
+    def __deepcopy__(self, memo):
+        self.copied.append(type(self).__name__)
+        raise AssertionError("a view of the page copies what must not be copied")
+
+
+class UncopiedStore(Uncopied, VisitStore):
+    pass
+
+
+class UncopiedShelf(Uncopied, Shelf):
+    pass
+
+
+def test_a_view_of_the_page_copies_neither_visits_nor_models(model):
+    store, shelf = UncopiedStore(), UncopiedShelf(lambda name, progress: model)
+    client = TestClient(gr.mount_gradio_app(FastAPI(), build(shelf, store), "/"))
+    key = store.open()
+    choices.new_scene(store.get(key), shelf, seed=7)
+    store.get(key).chat = chat = Uncopied()
+    chat.stop = lambda: None
+    for _ in range(2):
+        assert client.get("/").status_code == 200 and client.get("/config").status_code == 200
+    assert store.copied == shelf.copied == chat.copied == []
+
+
+def test_events_that_wait_for_a_model_share_one_bound(demo):
+    waiting = [
+        function
+        for function in demo.fns.values()
+        if function.fn is not None and [block.elem_id for block in function.outputs] == ["picture-notice"]
+    ]
+    assert len(waiting) == 3
+    assert len({function.concurrency_id for function in waiting}) == 1
+    assert {function.concurrency_limit for function in waiting} == {settings.WAITING_AT_ONCE}
+    others = [function.concurrency_id for function in demo.fns.values() if function not in waiting]
+    assert waiting[0].concurrency_id not in others
+
+
+@pytest.mark.parametrize(
+    ("target", "event", "arguments"),
+    [
+        ("new-scene", "click", ()),
+        ("method", "input", ("sample", 50, "compress")),
+        ("rate", "input", ("sample", 50, "compress")),
+    ],
+)
+def test_whatever_fails_in_a_change_is_one_sentence_beside_what_was_there(
+    demo, store, monkeypatch, caplog, target, event, arguments
+):
+    key = store.open()
+    handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    state = store.get(key)
+    image, method, chat = state.image, state.method, state.chat
+    with monkeypatch.context() as broken:
+        broken.setattr(type(chat.model), "compress", lambda *values: 1 / 0)
+        outputs = handler(demo, target, event).fn(key, *arguments, *DRAWING)
+    assert len(outputs) == len(handler(demo, target, event).outputs)
+    assert any(isinstance(value, str) and 'role="alert"' in value for value in outputs)
+    assert (state.image, state.method, state.chat) == (image, method, chat)
+    assert isinstance(caplog.records[-1].exc_info[1], ZeroDivisionError)
+    handler(demo, target, event).fn(key, *arguments, *DRAWING)
+    assert state.problem == "" and state.chat is not chat
+
+
+def test_a_projection_that_cannot_be_drawn_leaves_the_rest_of_the_page(demo, store, monkeypatch, caplog):
+    key = store.open()
+    monkeypatch.setattr("app.inspector.heatmap", lambda *values, **options: 1 / 0)
+    outputs = handler(demo, "new-scene", "click").fn(key, *DRAWING)
+    assert outputs[0] is store.get(key).image and "server" in str(outputs[-2]) and caplog.records
+
+
+def test_a_handler_that_fails_otherwise_is_one_message(demo, store, monkeypatch, caplog):
+    key = store.open()
+    monkeypatch.setattr("app.chat.stop", lambda visit: 1 / 0)
+    with pytest.raises(gr.Error, match="went wrong on the server") as caught:
+        handler(demo, "stop", "click").fn(key)
+    assert not caught.value.print_exception and caplog.records[-1].exc_info is not None
 
 
 def test_a_bad_upload_is_told_beside_the_picture_that_stays(demo, store, tmp_path):

@@ -13,8 +13,10 @@ from tests.browser.looking import until
 from tests.browser.walking import SlowedApp, Walker
 
 STEP_S = 0.03
+# Undo and Clear are off while an answer is written, but not yet in the moment in which one is asked for.
+AT_ONCE = "(button) => { for (const id of ['regenerate', button]) document.getElementById(id).click(); }"
 LATE_S = 0.2
-CHANGES = ("new_scene", "undo", "clear", "model", "photograph")
+CHANGES = ("new_scene", "undo", "model", "clear", "photograph", "method")
 
 
 @pytest.fixture
@@ -49,11 +51,17 @@ def repeat_changes_during_answers(slowed: SlowedApp, request, times: int) -> Non
     page, draw = slowed.open(), random.Random(request.config.getoption("walk_seed"))
     walker, visit = Walker(page, draw), slowed.visits[page]
     for count in range(times):
+        change = CHANGES[count % len(CHANGES)]
         walker.type("how many cats are there")
         page.locator("#ask").click()
         until(page, lambda: visit.running is not None)
         page.wait_for_timeout(draw.uniform(0, 300))
-        walker.actions[CHANGES[count % len(CHANGES)]]()
+        if change in ("undo", "clear"):
+            walker.actions["stop"]()
+            slowed.agrees(page)
+            page.evaluate(AT_ONCE, change)
+        else:
+            walker.actions[change]()
         slowed.agrees(page)
 
 

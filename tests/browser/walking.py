@@ -96,7 +96,7 @@ class Walker:
     def click(self, place: str) -> None:
         """Presses a button, which may have to come on within a moment."""
         button = self.page.locator(place)
-        if not button.is_enabled(timeout=100):
+        if not button.is_enabled(timeout=1_000):
             raise BrowserError(f"{place} is off")
         button.click(timeout=PATIENCE_MS)
 
