@@ -6,15 +6,16 @@ model are escaped in `plain` and nowhere else.
 
 import html
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
 from app import settings
+from app.failures import explained
 from app.remarks import remarks
-from app.sessions import Visit
-from compressor import ChatSession, model_options
-from compressor.errors import StudioError
+from app.visits import Running, Visit
+from compressor import ChatSession, Projection, model_options
+from compressor.errors import DecidedInDecoderError, SessionError, StudioError
 from compressor.evaluation.scoring import exact_match
 
 BUSY = "An answer is still being written; stop it or wait for its end."
@@ -26,24 +27,16 @@ class ChatView:
     """What the chat column shows.
 
     `messages` are Gradio's role/content dictionaries; `question` is the text to put into the input box, None
-    to leave it as it is; `running` says that an answer is being written.
+    to leave it as it is; `running` says that an answer is being written; `version` is that of the visit.
     """
 
     messages: list[dict[str, str]]
     cost: str
     notice: str
     suggestions: list[str]
+    version: int
     question: str | None = None
     running: bool = False
-
-
-@dataclass(frozen=True)
-class Running:
-    """An answer that is being written, `text` of it so far; it follows the first `kept` turns."""
-
-    question: str
-    kept: int
-    text: str = ""
 
 
 def plain(text: str) -> str:
@@ -71,20 +64,21 @@ def ask(visit: Visit, question: str, **options: float) -> Iterator[ChatView]:
     Args:
         options: passed to `ChatSession.ask` (max_new_tokens, temperature, seed).
     """
-    if visit.chat is None:
-        yield view(visit, error=NO_PICTURE, question=question)
-        return
-    yield from _stream(visit, question, len(visit.chat.turns), lambda: visit.chat.ask(question, **options))
+
+    def begin(chat: ChatSession) -> tuple[Running, Iterator[str]]:
+        return Running(question, len(chat.turns)), chat.ask(question, **options)
+
+    yield from _stream(visit, begin, question)
 
 
 def regenerate(visit: Visit, **options: float) -> Iterator[ChatView]:
-    """Streams a new answer to the last question, under the settings that hold now."""
-    if visit.chat is None:
-        yield view(visit, error=NO_PICTURE)
-        return
-    kept = max(0, len(visit.chat.turns) - 1)
-    last = visit.chat.turns[-1].question if visit.chat.turns else ""
-    yield from _stream(visit, last, kept, lambda: visit.chat.regenerate(**options))
+    """Streams a new answer to the last question, under the settings that hold now; the input box stays."""
+
+    def begin(chat: ChatSession) -> tuple[Running, Iterator[str]]:
+        answer = chat.regenerate(**options)
+        return Running(chat.turns[-1].question, len(chat.turns) - 1), answer
+
+    yield from _stream(visit, begin, None)
 
 
 def stop(visit: Visit) -> None:
@@ -95,46 +89,52 @@ def stop(visit: Visit) -> None:
 
 def undo(visit: Visit) -> ChatView:
     """Takes back the last question and its answer; the question returns to the input box."""
-    if visit.chat is None:
-        return view(visit, error=NO_PICTURE)
-    with visit.interrupting():
-        last = visit.chat.turns[-1].question if visit.chat.turns else ""
-        try:
+    try:
+        with visit.interrupting():
+            if visit.chat is None:
+                raise SessionError(NO_PICTURE)
+            last = visit.chat.turns[-1].question if visit.chat.turns else None
             visit.chat.undo()
-        except StudioError as error:
-            return view(visit, error=str(error))
-        _note_settings(visit)
+            _settle(visit)
+    except Exception as error:  # the page needs a view of what is there now, whatever it is
+        return _refusal(visit, str(explained(error)))
     return view(visit, question=last)
 
 
 def clear(visit: Visit) -> ChatView:
     """Forgets all turns; picture and settings stay."""
-    if visit.chat is not None:
+    try:
         with visit.interrupting():
-            visit.chat.clear()
-            _note_settings(visit)
+            if visit.chat is not None:
+                visit.chat.clear()
+            _settle(visit)
+    except Exception as error:  # as in `undo`
+        return _refusal(visit, str(explained(error)))
     return view(visit)
 
 
-def view(
-    visit: Visit,
-    *,
-    error: str = "",
-    info: str = "",
-    question: str | None = None,
-    running: Running | None = None,
-) -> ChatView:
+def view(visit: Visit, question: str | None = None) -> ChatView:
     """The chat column as it stands, with the answer that is being written, if any."""
-    turns = [] if visit.chat is None else visit.chat.turns
-    suggestions = [] if visit.scene is None else visit.scene.suggestions(settings.SUGGESTIONS, len(turns))
-    return ChatView(
-        messages=_messages(visit, running),
-        cost=cost_card(visit.chat),
-        notice=notice("error", error) or notice("info", info),
-        suggestions=suggestions,
-        question=question,
-        running=running is not None,
-    )
+    with visit.lock:
+        turns = [] if visit.chat is None else visit.chat.turns
+        suggestions = [] if visit.scene is None else visit.scene.suggestions(settings.SUGGESTIONS, len(turns))
+        return ChatView(
+            messages=_messages(visit),
+            cost=cost_card(visit.chat),
+            notice=visit.chat_notice,
+            suggestions=suggestions,
+            version=visit.versions["chat"],
+            question=question,
+            running=visit.running is not None,
+        )
+
+
+def _refusal(visit: Visit, reason: str, question: str | None = None) -> ChatView:
+    """The chat column as it was, and why there is nothing new in it."""
+    with visit.lock:
+        visit.chat_notice = notice("error", reason)
+        visit.touch("chat")
+        return view(visit, question)
 
 
 def verdict(visit: Visit, index: int) -> tuple[bool, str] | None:
@@ -177,40 +177,89 @@ def cost_card(chat: ChatSession | None) -> str:
     )
 
 
-def _stream(visit: Visit, question: str, kept: int, start: Callable[[], Iterator[str]]) -> Iterator[ChatView]:
-    """Streams one answer while holding the visit; whatever ends the stream, the visit is free again."""
+def _stream(
+    visit: Visit, begin: Callable[[ChatSession], tuple[Running, Iterator[str]]], typed: str | None
+) -> Iterator[ChatView]:
+    """Streams one answer while holding the visit; whatever ends the stream, the visit is free again.
+
+    Args:
+        begin: starts the answer.
+        typed: what the input box is given back if there is no answer; None leaves the box alone.
+    """
+    if visit.chat is None:
+        yield _refusal(visit, NO_PICTURE, typed)
+        return
     if not visit.busy.acquire(blocking=False):
-        yield view(visit, error=BUSY, question=question)
+        yield _refusal(visit, BUSY, typed)
         return
+    said = ""
     try:
-        yield from _write(visit, Running(question, kept), start)
+        said, returned = yield from _write(visit, begin, typed)
     finally:
-        _note_settings(visit)
-        visit.busy.release()
+        try:
+            _settle(visit, said)
+        finally:
+            visit.busy.release()
+    yield view(visit, returned)  # whatever the visit has become since: it is free for the next question
 
 
-def _write(visit: Visit, running: Running, start: Callable[[], Iterator[str]]) -> Iterator[ChatView]:
+def _write(
+    visit: Visit, begin: Callable[[ChatSession], tuple[Running, Iterator[str]]], typed: str | None
+) -> Generator[ChatView, None, tuple[str, str | None]]:
+    """Streams the views of a running answer; returns the notice that follows it and the text for the box."""
+    chat = visit.chat
+    before = list(chat.turns)
     try:
-        answer = start()
-    except StudioError as error:
-        yield view(visit, error=str(error), question=running.question)
-        return
-    shown_at = 0.0
-    with closing(answer) as deltas:
-        yield view(visit, question="", running=running)
-        for delta in deltas:
-            running = replace(running, text=running.text + delta)
-            if time.monotonic() - shown_at >= 1 / settings.YIELDS_PER_S:
-                shown_at = time.monotonic()
-                yield view(visit, running=running)
-    _note_settings(visit)
-    yield view(visit, info=remarks(visit.chat.model, running.question))
+        running, answer = begin(chat)
+        note = notice("info", remarks(chat.model, running.question))
+        shown_at = 0.0
+        with closing(answer) as deltas:
+            yield _progress(visit, running, None if typed is None else "")
+            for delta in deltas:
+                running = visit.running = replace(running, text=running.text + delta)
+                if time.monotonic() - shown_at >= 1 / settings.YIELDS_PER_S:
+                    shown_at = time.monotonic()
+                    yield view(visit)
+    except Exception as error:  # whatever it is, the page must not stay in the middle of an answer
+        chat.turns[:] = before
+        if not isinstance(error, StudioError):
+            chat.reading.forget()  # nobody knows what the caches hold now
+        return notice("error", str(explained(error))), typed
+    return note, None
 
 
-def _note_settings(visit: Visit) -> None:
-    """Brings `settings_of_turns` up to date: a new turn was answered under the present settings."""
-    known = {id(turn): setting for turn, setting in visit.settings_of_turns}
-    visit.settings_of_turns = [(turn, known.get(id(turn)) or _setting(visit)) for turn in visit.chat.turns]
+def _progress(visit: Visit, running: Running, question: str | None) -> ChatView:
+    """The first view of an answer."""
+    with visit.lock:
+        visit.running, visit.chat_notice = running, ""
+        visit.touch("chat")
+        return view(visit, question)
+
+
+def _settle(visit: Visit, said: str = "") -> None:
+    """Brings the visit up to date after turns have come or gone: what is said, and what each was answered by.
+
+    A method that decides in the decoder may have made another P.
+    """
+    with visit.lock:
+        visit.running, visit.chat_notice = None, said
+        visit.touch("chat")
+        if visit.chat is None:
+            return
+        known = {id(turn): setting for turn, setting in visit.settings_of_turns}
+        turns = visit.chat.turns
+        visit.settings_of_turns = [(turn, known.get(id(turn)) or _setting(visit)) for turn in turns]
+        if visit.decided is not (decided := _decided(visit.chat)):
+            visit.decided = decided
+            visit.touch("projection")
+
+
+def _decided(chat: ChatSession) -> Projection | None:
+    """P, if an answer has decided it; None where no answer does, or none has."""
+    try:
+        return chat.projection if chat.prunes_in_decoder else None
+    except DecidedInDecoderError:
+        return None
 
 
 def _setting(visit: Visit) -> str:
@@ -227,7 +276,8 @@ def _setting(visit: Visit) -> str:
     return " · ".join(told)
 
 
-def _messages(visit: Visit, running: Running | None) -> list[dict[str, str]]:
+def _messages(visit: Visit) -> list[dict[str, str]]:
+    running = visit.running
     turns = [] if visit.chat is None else visit.chat.turns
     messages = []
     for index, turn in enumerate(turns[: len(turns) if running is None else running.kept]):

@@ -3,6 +3,7 @@
 Plain functions that change a `Visit`. Whatever fails leaves the visit as it was.
 """
 
+import copy
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,18 +13,31 @@ from PIL import Image
 from app import settings
 from app.chat import notice, plain, progress_notice
 from app.loading import Shelf
-from app.sessions import Visit
 from app.uploads import TOO_LARGE, clean_image, take_upload
+from app.visits import Visit
 from compressor import ChatSession, list_methods, model_options, token_budget
-from compressor.errors import ImageError, StudioError
+from compressor.errors import ImageError
 from compressor.world import scenes
 
 
 @dataclass(frozen=True)
-class ChoicesView:
-    """What the left column shows; `methods` are (label, name) pairs, `shown` options of the model by name."""
+class PictureView:
+    """The picture, where it comes from (`Visit.source`), and its version."""
 
     picture: Image.Image | None
+    source: str
+    version: int
+
+
+@dataclass(frozen=True)
+class ChoicesView:
+    """What the left column shows but the picture.
+
+    `methods` are (label, name) pairs, `shown` options of the model by name.
+    `refused_rate` is None, or the rate in percent that holds after a change that failed: what the slider then
+    goes back to; `version` is that of the visit.
+    """
+
     notice: str
     model: str
     about_model: str
@@ -35,6 +49,8 @@ class ChoicesView:
     separators: str
     separators_matter: bool
     shown: dict[str, bool | int]
+    refused_rate: int | None
+    version: int
 
 
 def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
@@ -60,13 +76,14 @@ def refuse_upload(visit: Visit, shelf: Shelf) -> None:
 
 def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
     """Starts a chat about the bundled photograph of this title."""
-    _start(visit, shelf, clean_image(settings.PHOTOGRAPHS[title].read_bytes()), None)
+    image = clean_image(settings.PHOTOGRAPHS[title].read_bytes())
+    _start(visit, shelf, image, None, photograph=title)
 
 
 def remove_picture(visit: Visit, shelf: Shelf) -> None:
     """Ends the chat and forgets its picture."""
     with visit.interrupting():
-        visit.image = visit.scene = visit.chat = None
+        visit.image = visit.scene = visit.photograph = visit.chat = None
         visit.settings_of_turns.clear()
 
 
@@ -98,7 +115,7 @@ def choose_model(visit: Visit, shelf: Shelf, name: str) -> bool:
             shelf.get(name)
             visit.model = name
         elif name != visit.model:
-            _start(visit, shelf, visit.image, visit.scene, model=name)
+            _start(visit, shelf, visit.image, visit.scene, photograph=visit.photograph, model=name)
     finally:
         if visit.wanted == name:
             visit.wanted = None
@@ -115,7 +132,7 @@ def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:
     if visit.image is None:
         visit.shown = shown
     else:
-        _start(visit, shelf, visit.image, visit.scene, shown=shown)
+        _start(visit, shelf, visit.image, visit.scene, photograph=visit.photograph, shown=shown)
 
 
 def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
@@ -123,14 +140,10 @@ def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: 
     rate = percent / 100
     with visit.interrupting():
         if visit.chat is not None:
-            visit.chat.configure(method, rate, **method_options(method, separators))
-            try:
-                _compress(visit.chat, shelf)
-            except StudioError:  # the method cannot compress this image: the chat goes on as it was
-                visit.chat.configure(
-                    visit.method, visit.rate, **method_options(visit.method, visit.separators)
-                )
-                raise
+            trial = copy.copy(visit.chat)  # the chat that holds is changed by nothing that fails
+            trial.configure(method, rate, **method_options(method, separators))
+            _compress(trial, shelf)
+            visit.chat = trial
         visit.method, visit.rate, visit.separators = method, rate, separators
 
 
@@ -146,25 +159,33 @@ def _chooses(method: str) -> bool:
     )
 
 
+def picture(visit: Visit) -> PictureView:
+    """The picture as it stands."""
+    with visit.lock:
+        return PictureView(visit.image, visit.source, visit.versions["picture"])
+
+
 def view(visit: Visit, shelf: Shelf) -> ChoicesView:
     """The left column as it stands; what went wrong last takes the place of the usual notice."""
-    method = next(info for info in list_methods() if info.name == visit.method)
-    model = shelf.offer(visit.wanted or visit.model)
-    is_photograph = visit.image is not None and visit.scene is None  # outside of what the bundled model knows
-    return ChoicesView(
-        picture=visit.image,
-        notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
-        model=model.name,
-        about_model=model.description,
-        methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
-        method=visit.method,
-        about_method=method.description,
-        rate_line=rate_line(visit),
-        rate_matters=visit.method != "none",
-        separators=visit.separators,
-        separators_matter=visit.has_separators and _chooses(visit.method),
-        shown=_shown(visit),
-    )
+    with visit.lock:
+        method = next(info for info in list_methods() if info.name == visit.method)
+        model = shelf.offer(visit.wanted or visit.model)
+        is_photograph = visit.image is not None and visit.scene is None  # the bundled model knows none
+        return ChoicesView(
+            notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
+            model=model.name,
+            about_model=model.description,
+            methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
+            method=visit.method,
+            about_method=method.description,
+            rate_line=rate_line(visit),
+            rate_matters=visit.method != "none",
+            separators=visit.separators,
+            separators_matter=visit.has_separators and _chooses(visit.method),
+            shown=_shown(visit),
+            refused_rate=round(visit.rate * 100) if visit.problem else None,
+            version=visit.versions["choices"],
+        )
 
 
 def _shown(visit: Visit) -> dict[str, bool | int]:
@@ -199,6 +220,7 @@ def _start(
     image: Image.Image,
     scene: scenes.Scene | None,
     *,
+    photograph: str | None = None,
     model: str | None = None,
     shown: dict[str, bool | int] | None = None,
 ) -> None:
@@ -210,7 +232,8 @@ def _start(
         variant = loaded.variant(**{name: shown[name] for name in loaded.options if name in shown})
         chat = ChatSession(variant, image, visit.method, visit.rate, **options)
         _compress(chat, shelf)
-        visit.image, visit.scene, visit.chat, visit.model, visit.shown = image, scene, chat, model, shown
+        visit.image, visit.scene, visit.photograph = image, scene, photograph
+        visit.chat, visit.model, visit.shown = chat, model, shown
         visit.settings_of_turns.clear()
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from app.failures import explained
 from app.figures.heatmap import caption, heatmap
 from app.figures.overlay import overlay
 from app.figures.views import View, patches_of, view_patches
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import Projection
-from compressor.errors import DecidedInDecoderError
 from compressor.geometry import CLASS, PART_SEPARATOR, PATCH, ROW_SEPARATOR
 
 if TYPE_CHECKING:
@@ -30,78 +30,74 @@ _PLACES: dict[View, str] = {"whole": "the view of the whole image", "tiles": "th
 
 
 @dataclass(frozen=True)
-class InspectorView:
-    """What the right column shows; `overlay` and `figure` are None while there is no picture, or no P yet.
+class PatchesView:
+    """The overlay and its legend; `overlay` is None while there is no picture, or no P yet.
 
-    `tiled` says that the overlay is of one of several views.
+    `tiled` says that the overlay is of one of several views; `version` is that of P and of how it is drawn.
     """
 
     overlay: Image.Image | None
     legend: str
+    tiled: bool
+    version: str
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """The heat map and the line under it; `figure` is None as `PatchesView.overlay` is."""
+
     figure: go.Figure | None
     caption: str
-    tiled: bool = False
+    version: str
 
 
-def decision(visit: Visit) -> int:
-    """A number that changes when an answer has decided P; 0 where no answer does."""
-    if visit.chat is None or not visit.chat.prunes_in_decoder:
-        return 0
-    return id(_decided(visit)) if _decided(visit) is not None else 0
-
-
-def view(
-    visit: Visit,
-    colouring: str = "roles",
-    layout: str = "paper",
-    scale: str = "sqrt",
-    shown: View = "whole",
-) -> InspectorView:
-    """Draws the projection that the chat's answers are computed from.
+def patches(visit: Visit, colouring: str = "roles", shown: View = "whole") -> PatchesView:
+    """Draws the projection that the chat's answers are computed from on the picture.
 
     Args:
-        colouring: of the overlay, "roles" or "retention".
-        layout: of the heat map, "paper" (n x m) or "stored" (m x n).
-        scale: of the heat map, "sqrt", "row" or "linear".
+        colouring: "roles" or "retention".
         shown: what the overlay is of, "whole" or "tiles"; images without tiles have only the former.
     """
-    if visit.chat is None:
-        return InspectorView(None, "", None, EMPTY)
-    try:
-        projection = visit.chat.projection
-    except DecidedInDecoderError as error:
-        return InspectorView(None, "", None, f'<p class="empty">{error}</p>')
-    drawn, legend = patches(visit, colouring, shown)
-    return InspectorView(
-        overlay=drawn,
-        legend=legend,
-        figure=matrix(visit, layout, scale),
-        caption=f'<p class="fine">{caption(projection)}</p>',
-        tiled=len(projection.layout.grids) > 1,
-    )
+    with visit.lock:
+        version = patches_version(visit, colouring, shown)
+        try:
+            projection = None if visit.chat is None else visit.chat.projection
+            if projection is not None:
+                drawn = overlay(projection, visit.image, colouring, shown)
+                legend = _roles_legend(projection, shown) if colouring == "roles" else _retention_legend()
+                return PatchesView(drawn, legend, len(projection.layout.grids) > 1, version)
+        except Exception as error:  # the rest of the page is shown all the same; `matrix` says what it is
+            explained(error)
+        return PatchesView(None, "", False, version)
 
 
-def patches(visit: Visit, colouring: str, shown: View) -> tuple[Image.Image | None, str]:
-    """The overlay and its legend alone; arguments as of `view`."""
-    projection = _decided(visit)
-    if projection is None:
-        return None, ""
-    legend = _roles_legend(projection, shown) if colouring == "roles" else _retention_legend()
-    return overlay(projection, visit.image, colouring, shown), legend
+def matrix(visit: Visit, layout: str = "paper", scale: str = "sqrt") -> MatrixView:
+    """Draws the projection that the chat's answers are computed from as a heat map.
+
+    Args:
+        layout: "paper" (n x m) or "stored" (m x n).
+        scale: "sqrt", "row" or "linear".
+    """
+    with visit.lock:
+        version = matrix_version(visit, layout, scale)
+        if visit.chat is None:
+            return MatrixView(None, EMPTY, version)
+        try:
+            projection = visit.chat.projection
+            figure = heatmap(projection, as_stored=layout == "stored", scale=scale)
+            return MatrixView(figure, f'<p class="fine">{caption(projection)}</p>', version)
+        except Exception as error:  # among them that the first question is still to decide P
+            return MatrixView(None, f'<p class="empty">{explained(error)}</p>', version)
 
 
-def matrix(visit: Visit, layout: str, scale: str) -> go.Figure | None:
-    """The heat map alone; arguments as of `view`."""
-    projection = _decided(visit)
-    return None if projection is None else heatmap(projection, as_stored=layout == "stored", scale=scale)
+def patches_version(visit: Visit, colouring: str, shown: View) -> str:
+    """What `patches` calls its view."""
+    return f"{visit.versions['projection']} {colouring} {shown}"
 
 
-def _decided(visit: Visit) -> Projection | None:
-    """P, where there is a picture and nothing is still to be decided."""
-    try:
-        return None if visit.chat is None else visit.chat.projection
-    except DecidedInDecoderError:
-        return None
+def matrix_version(visit: Visit, layout: str, scale: str) -> str:
+    """What `matrix` calls its view."""
+    return f"{visit.versions['projection']} {layout} {scale}"
 
 
 def _roles_legend(projection: Projection, shown: View) -> str:

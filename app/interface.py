@@ -2,23 +2,28 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import gradio as gr
 
-from app import chat, choices, inspector, settings, values
+from app import chat, choices, restart, settings, values
+from app.failures import explained
+from app.lifetime import Opening, loss_pane, wire_loss, wire_opening
 from app.loading import Shelf
-from app.panes import MASTHEAD, ChatPane, ChoicesPane, InspectorPane, chat_pane, choices_pane, inspector_pane
-from app.sessions import Visit, VisitStore
+from app.panes import MASTHEAD, ChatPane, ChoicesPane, chat_pane, choices_pane, inspector_pane
+from app.refresh import Part, inputs_of, outputs_of, parts_of, values_of, wire_refresh
+from app.sessions import VisitStore
 from app.uploads import MAX_BYTES
-from compressor.errors import StudioError
+from app.visits import PARTS
+from compressor.errors import StudioError, UnknownVisitError
 
 # While the slider moves, its line follows in the browser; the numbers come with it, from `token_budget`. The
-# slider and its line are never written back while it moves, or the thumb would jump under the hand.
-FOLLOW_RATE = """(rate) => {
+# slider is not written back while it moves, or the thumb would jump under the hand; and a line that comes
+# meanwhile follows at once. Without compression there is nothing to follow.
+FOLLOW_RATE = """(rate, method) => {
   const line = document.getElementById("rate-line");
-  if (!line) return;
+  if (!line || method === "none") return;
   line.querySelector(".rate").textContent = rate + "%";
   line.querySelector(".m").textContent = line.dataset.budgets.split(",")[rate];
 }"""
@@ -47,7 +52,8 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
     """
     title = "MetaCompress Studio"
     with gr.Blocks(title=title, fill_width=True, analytics_enabled=False, delete_cache=(600, 600)) as demo:
-        visit = gr.State(None, delete_callback=store.close)
+        visit = gr.Textbox(None, visible=False)  # a `gr.State` would be lost when the server restarts
+        banner = loss_pane()
         gr.HTML(MASTHEAD)
         with gr.Row(elem_id="columns"):
             with gr.Column(scale=3, min_width=320):
@@ -56,76 +62,80 @@ def build(shelf: Shelf, store: VisitStore) -> gr.Blocks:
                 middle = chat_pane()
             with gr.Column(scale=4, min_width=320):
                 right = inspector_pane()
-        _wire_choices(demo, shelf, store, visit, left, middle, right)
-        _wire_chat(store, visit, left, middle, right)
-        _wire_inspector(store, visit, right)
+        parts = parts_of(shelf, left, middle, right)
+        opening = wire_opening(demo, store, visit, banner)
+        _wire_choices(opening, shelf, store, visit, left, parts)
+        _wire_chat(store, visit, left, middle)
+        _wire_inspector(store, visit, parts)
+        wire_refresh(_private, store, visit, list(parts.values()))
+        demo.load(None, js=REFUSE_LARGE, api_visibility="private")
+        wire_loss(demo, store, visit, left.source, banner)
     values.check_events(demo)
     return demo.queue(max_size=settings.QUEUE, default_concurrency_limit=settings.PREVIEWS_AT_ONCE)
 
 
 def _wire_choices(
-    demo: gr.Blocks,
+    opening: Opening,
     shelf: Shelf,
     store: VisitStore,
-    visit: gr.State,
+    visit: gr.Textbox,
     left: ChoicesPane,
-    middle: ChatPane,
-    right: InspectorPane,
+    parts: dict[str, Part],
 ) -> None:
     """What is chatted about: each change redraws the projection, all but method and rate clear the chat."""
-    everything = [*left.outputs(), *middle.outputs(), *right.outputs()]
 
-    def attempt(change: Callable[..., bool | None], key: str, inputs: tuple) -> tuple[Visit, list]:
-        """Makes a change; returns the visit, which knows what went wrong, and its projection as drawn now.
+    def changed(change: Callable[..., bool | None], names: list[str], key: str, *inputs: Any) -> list:
+        """Makes a change; returns the parts of the page with these names as they are then.
 
         Where a change returns False there was nothing to do, and what went wrong before is still told.
         """
-        state = store.get(key)
-        split = len(inputs) - len(right.inputs())
-        arguments, drawing = inputs[:split], inputs[split:]
-        try:
-            if change(state, shelf, *arguments) is not False:
-                state.problem = ""
-        except StudioError as error:
-            state.problem = str(error)
-        return state, right.values(inspector.view(state, *drawing))
+        state, sent = store.get(key), [parts[name] for name in names]
+        split = len(inputs) - len(inputs_of(sent))
+        with state.in_turn():
+            try:
+                if change(state, shelf, *inputs[:split]) is not False:
+                    state.problem = ""
+            except Exception as error:  # the page needs a view of what is there now, whatever it is
+                state.problem = str(explained(error))
+            if "chat" in names:
+                state.chat_notice = ""  # it belongs to what was done before
+            state.touch(*(part for part in PARTS if part in names), "projection")
+        return values_of(sent, state, inputs[split:])
 
-    def changed(change: Callable[..., None], key: str, *inputs: Any) -> list:
-        state, drawn = attempt(change, key, inputs)
-        return [*left.values(choices.view(state, shelf)), *middle.values(chat.view(state)), *drawn]
+    def on(
+        register: Callable,
+        change: Callable[..., bool | None],
+        *inputs: Any,
+        names: Iterable[str] = tuple(parts),
+    ) -> None:
+        names = list(names)
+        sent = [parts[name] for name in names]
+        handler = functools.partial(changed, change, names)
+        inputs = [visit, *inputs, *inputs_of(sent)]
+        _private(register, handler, inputs, outputs_of(sent), trigger_mode="always_last")
 
-    def rated(key: str, *inputs: Any) -> list:
-        state, drawn = attempt(choices.retune, key, inputs)
-        return [choices.view(state, shelf).notice, *drawn]
-
-    def on(register: Callable, change: Callable[..., None], *inputs: Any) -> None:
-        inputs = [visit, *inputs, *right.inputs()]
-        handler = functools.partial(changed, change)
-        _private(register, handler, inputs, everything, trigger_mode="always_last")
-
-    _wire_loading(demo, shelf, store, visit, left, on)
+    _wire_loading(opening, shelf, store, visit, left, on)
     for option in left.shown.values():
         changes = option.release if isinstance(option, gr.Slider) else option.input
         on(changes, choices.show, *left.shown.values())
     on(left.picture.upload, choices.upload, left.picture)
     on(left.picture.clear, choices.remove_picture)
     on(left.new_scene.click, choices.new_scene)
-    demo.load(None, js=REFUSE_LARGE, api_visibility="private")
     on(left.too_large.click, choices.refuse_upload)
     for title, button in left.photographs.items():
         on(button.click, functools.partial(choices.photograph, title=title))
     on(left.method.input, choices.retune, *left.tuning())
     on(left.separators.input, choices.retune, *left.tuning())
-    inputs = [visit, *left.tuning(), *right.inputs()]
-    _private(left.rate.input, rated, inputs, [left.notice, *right.outputs()], trigger_mode="always_last")
-    left.rate.input(None, left.rate, None, js=FOLLOW_RATE, api_visibility="private")
+    on(left.rate.input, choices.retune, *left.tuning(), names=("choices", "patches", "matrix"))
+    for follows in (left.rate.input, left.rate_line.change):
+        follows(None, [left.rate, left.method], None, js=FOLLOW_RATE, api_visibility="private")
 
 
 def _wire_loading(
-    demo: gr.Blocks,
+    opening: Opening,
     shelf: Shelf,
     store: VisitStore,
-    visit: gr.State,
+    visit: gr.Textbox,
     left: ChoicesPane,
     on: Callable[..., None],
 ) -> None:
@@ -138,76 +148,62 @@ def _wire_loading(
     def waiting(key: str, name: str) -> Iterator[str]:
         yield from choices.await_model(store.get(key), shelf, name)
 
-    waits = {"trigger_mode": "multiple", "concurrency_limit": settings.WAITING_AT_ONCE}
-    opened = _private(demo.load, store.open, None, visit)
-    loaded = _private(opened.success, arriving, None, left.notice, **waits)
+    waits = {
+        "trigger_mode": "multiple",
+        "concurrency_id": "waiting",
+        "concurrency_limit": settings.WAITING_AT_ONCE,
+    }
+    loaded = _private(opening.loaded.success, arriving, None, left.notice, **waits)
     on(loaded.success, choices.new_scene)
+    loaded = _private(opening.again.success, waiting, [visit, left.model], left.notice, **waits)
+    on(loaded.success, restart.resume, left.source, left.model, *left.tuning(), *left.shown.values())
     loaded = _private(left.model.input, waiting, [visit, left.model], left.notice, **waits)
     on(loaded.success, choices.choose_model, left.model)
 
 
-def _wire_chat(
-    store: VisitStore, visit: gr.State, left: ChoicesPane, middle: ChatPane, right: InspectorPane
-) -> None:
+def _wire_chat(store: VisitStore, visit: gr.Textbox, left: ChoicesPane, middle: ChatPane) -> None:
     """Asking in all its ways, stopping, taking back."""
 
-    decision = gr.State(0)  # pictures cannot be skipped as outputs (see `picture`), so a change redraws them
+    def asked(key: str, question: str, *options: float | None) -> Iterator[list]:
+        yield from _chat_stream(middle, chat.ask(store.get(key), question, **_named(options)))
 
-    def asked(key: str, question: str, *options: float) -> Iterator[list]:
-        state = store.get(key)
-        for shown in _chat_stream(middle, chat.ask(state, question, **_named(options))):
-            yield [*shown, inspector.decision(state)]
-
-    def regenerated(key: str, *options: float) -> Iterator[list]:
-        state = store.get(key)
-        for shown in _chat_stream(middle, chat.regenerate(state, **_named(options))):
-            yield [*shown, inspector.decision(state)]
+    def regenerated(key: str, *options: float | None) -> Iterator[list]:
+        yield from _chat_stream(middle, chat.regenerate(store.get(key), **_named(options)))
 
     def stopped(key: str) -> None:
         chat.stop(store.get(key))
 
     def undone(key: str) -> list:
-        state = store.get(key)
-        return [*middle.values(chat.undo(state)), inspector.decision(state)]
+        return middle.values(chat.undo(store.get(key)))
 
     def cleared(key: str) -> list:
-        state = store.get(key)
-        return [*middle.values(chat.clear(state)), inspector.decision(state)]
-
-    def decided(key: str, *drawing: str) -> list:
-        return right.values(inspector.view(store.get(key), *drawing))
+        return middle.values(chat.clear(store.get(key)))
 
     def on(register: Callable, handler: Callable, *inputs: Any) -> None:
         slot = {"concurrency_id": "answer", "concurrency_limit": settings.ANSWERS_AT_ONCE}
-        outputs = [*middle.outputs(), decision]
-        _private(register, handler, [visit, *inputs, *left.options], outputs, **slot)
+        _private(register, handler, [visit, *inputs, *left.options], middle.outputs(), **slot)
 
     on(middle.question.submit, asked, middle.question)
     on(middle.ask.click, asked, middle.question)
     for button in middle.suggestions:
         on(button.click, asked, button)
     on(middle.regenerate.click, regenerated)
-    _private(decision.change, decided, [visit, *right.inputs()], right.outputs())
     _private(middle.stop.click, stopped, visit, None, queue=False)
-    _private(middle.undo.click, undone, visit, [*middle.outputs(), decision])
-    _private(middle.clear.click, cleared, visit, [*middle.outputs(), decision])
+    _private(middle.undo.click, undone, visit, middle.outputs())
+    _private(middle.clear.click, cleared, visit, middle.outputs())
 
 
-def _wire_inspector(store: VisitStore, visit: gr.State, right: InspectorPane) -> None:
+def _wire_inspector(store: VisitStore, visit: gr.Textbox, parts: dict[str, Part]) -> None:
     """How the projection is drawn: only what shows the change is drawn anew."""
 
-    def recoloured(key: str, *drawing: str) -> list:
-        return list(inspector.patches(store.get(key), *drawing))
+    def redrawn(part: Part, key: str, *drawing: str) -> list:
+        return part.values(store.get(key), *drawing)
 
-    def reshaded(key: str, *drawing: str) -> Any:
-        return inspector.matrix(store.get(key), *drawing)
-
-    for radios, redraw, outputs in (
-        (right.patches_inputs(), recoloured, [right.overlay, right.legend]),
-        (right.matrix_inputs(), reshaded, [right.heatmap]),
-    ):
-        for radio in radios:
-            _private(radio.input, redraw, [visit, *radios], outputs, trigger_mode="always_last")
+    for part in (parts["patches"], parts["matrix"]):
+        handler = functools.partial(redrawn, part)
+        for radio in part.inputs:
+            inputs = [visit, *part.inputs]
+            _private(radio.input, handler, inputs, part.outputs, trigger_mode="always_last")
 
 
 def _named(options: tuple[float | None, ...]) -> dict[str, float | None]:
@@ -216,12 +212,13 @@ def _named(options: tuple[float | None, ...]) -> dict[str, float | None]:
 
 
 def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[list]:
-    """Views of a streaming answer as values; between the first and the last only the transcript is sent."""
-    running = False
+    """Views of a streaming answer as values; Gradio sends what differs from the view before.
+
+    The last values change nothing: Gradio sends them twice, and the second time may be after a newer view.
+    """
     for view in views:
-        shown = middle.values(view)
-        yield [shown[0], *(gr.skip() for _ in shown[1:])] if running and view.running else shown
-        running = view.running
+        yield middle.values(view)
+    yield [gr.skip() for _ in middle.outputs()]
 
 
 def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> Any:
@@ -240,8 +237,8 @@ def _told(handler: Callable) -> Callable:
     def call(*inputs: Any) -> Any:
         try:
             return handler(*inputs)
-        except StudioError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        except Exception as error:  # whatever it is, the page says it in one sentence
+            raise _message(explained(error)) from None
 
     return call
 
@@ -250,7 +247,13 @@ def _told_stream(handler: Callable) -> Callable:
     def stream(*inputs: Any) -> Iterator[Any]:
         try:
             yield from handler(*inputs)
-        except StudioError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        except Exception as error:  # whatever it is, the page says it in one sentence
+            raise _message(explained(error)) from None
 
     return stream
+
+
+def _message(error: StudioError) -> gr.Error:
+    """An error as the page shows it; the banner of `wire_loss` shows that the chat is gone."""
+    visible = not isinstance(error, UnknownVisitError)
+    return gr.Error(str(error), visible=visible, print_exception=False)

@@ -10,6 +10,7 @@ import sys
 import gradio as gr
 
 from app import settings
+from app.allocator import share_freed_memory
 from app.interface import build
 from app.loading import Shelf, local_models
 from app.sessions import VisitStore
@@ -35,6 +36,7 @@ def main() -> None:
         page, shelf = create_page()
     except InvalidOptionError as error:
         sys.exit(str(error))
+    share_freed_memory()
     shelf.warm(settings.FIRST_MODEL)
     page.launch(
         theme=studio_theme(),

@@ -10,7 +10,7 @@ from app.chat import ChatView
 from app.fields import dropdown, generation_options, heading, model_option, radio
 from app.figures.heatmap import SCALES
 from app.figures.views import VIEWS
-from app.inspector import InspectorView
+from app.inspector import MatrixView, PatchesView
 from app.loading import Shelf
 from app.picture import picture
 from compressor import model_options
@@ -23,8 +23,9 @@ height="5" opacity=".45"/><rect x="14" y="14" width="5" height="5"/></svg>
 <p>Chat about a picture while the model reads only m of its n tokens, and see the matrix P between them.</p>
 </div></header>"""
 PRIVACY = (
-    '<p class="fine">Your picture and chat stay in this server’s memory while the page is open. '
-    "Nothing is kept or sent on.</p>"
+    '<p class="fine">Your picture and chat are in this server’s memory only. They are removed about '
+    f"{settings.CLOSED_S / 60:.0f} minutes after you close the page, or after {settings.IDLE_S / 60:.0f} "
+    "minutes without activity. Nothing is stored beyond that or sent on.</p>"
 )
 
 
@@ -33,6 +34,7 @@ class ChoicesPane:
     """The left column: picture, model and its options, method, rate, what becomes of separators."""
 
     picture: gr.Image
+    source: gr.Textbox
     new_scene: gr.Button
     too_large: gr.Button
     photographs: dict[str, gr.Button]
@@ -44,15 +46,25 @@ class ChoicesPane:
     rate_line: gr.HTML
     separators: gr.Radio
     options: tuple[Component, ...]
+    picture_version: gr.Textbox
+    version: gr.Textbox
 
     def tuning(self) -> list[Component]:
         """The arguments of `choices.retune` after visit and shelf, in its order."""
         return [self.method, self.rate, self.separators]
 
+    def picture_outputs(self) -> list[Component]:
+        """What `picture_values` fills, in its order."""
+        return [self.picture, self.source, self.picture_version]
+
+    @staticmethod
+    def picture_values(view: choices.PictureView) -> list:
+        """A view as values of the outputs."""
+        return [view.picture, view.source, str(view.version)]
+
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         return [
-            self.picture,
             self.model,
             self.method,
             self.rate_line,
@@ -60,24 +72,28 @@ class ChoicesPane:
             self.separators,
             self.notice,
             *self.shown.values(),
+            self.version,
         ]
 
     def values(self, view: choices.ChoicesView) -> list:
-        """A view as values of the outputs."""
+        """A view as values of the outputs.
+
+        The slider is written only after a change that failed, or its thumb would jump under the hand.
+        """
+        back = {} if view.refused_rate is None else {"value": view.refused_rate}
+        options = model_options()
         return [
-            view.picture,
             gr.update(value=view.model, info=view.about_model),
             gr.update(choices=view.methods, value=view.method, info=view.about_method),
             view.rate_line,
-            gr.update(interactive=view.rate_matters),
+            gr.update(interactive=view.rate_matters, **back),
             gr.update(value=view.separators, visible=view.separators_matter),
             view.notice,
             *(
-                gr.update(value=view.shown[name], visible=True)
-                if name in view.shown
-                else gr.update(visible=False)
+                gr.update(value=view.shown.get(name, options[name].default), visible=name in view.shown)
                 for name in self.shown
             ),
+            str(view.version),
         ]
 
 
@@ -95,11 +111,13 @@ class ChatPane:
     undo: gr.Button
     clear: gr.Button
     cost: gr.HTML
+    version: gr.Textbox
 
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
         buttons = [self.ask, self.stop, self.regenerate, self.undo, self.clear]
-        return [self.chatbot, self.cost, self.notice, self.question, *buttons, *self.suggestions]
+        shown = [self.chatbot, self.cost, self.notice, self.question, *buttons, *self.suggestions]
+        return [*shown, self.version]
 
     @staticmethod
     def values(view: ChatView) -> list:
@@ -114,6 +132,7 @@ class ChatPane:
             gr.skip() if view.question is None else view.question,
             *(gr.update(interactive=switch) for switch in switches),
             *(gr.update(value=text, visible=bool(text), interactive=not view.running) for text in texts),
+            str(view.version),
         ]
 
 
@@ -129,10 +148,8 @@ class InspectorPane:
     caption: gr.HTML
     layout: gr.Radio
     scale: gr.Radio
-
-    def inputs(self) -> list[Component]:
-        """The arguments of `inspector.view` after the visit, in its order."""
-        return [self.colouring, self.layout, self.scale, self.shown]
+    patches_version: gr.Textbox
+    matrix_version: gr.Textbox
 
     def patches_inputs(self) -> list[Component]:
         """The arguments of `inspector.patches` after the visit, in its order."""
@@ -142,14 +159,23 @@ class InspectorPane:
         """The arguments of `inspector.matrix` after the visit, in its order."""
         return [self.layout, self.scale]
 
-    def outputs(self) -> list[Component]:
-        """What `values` fills, in its order."""
-        return [self.overlay, self.legend, self.heatmap, self.caption, self.shown]
+    def patches_outputs(self) -> list[Component]:
+        """What `patches_values` fills, in its order."""
+        return [self.overlay, self.legend, self.shown, self.patches_version]
 
     @staticmethod
-    def values(view: InspectorView) -> list:
+    def patches_values(view: PatchesView) -> list:
         """A view as values of the outputs."""
-        return [view.overlay, view.legend, view.figure, view.caption, gr.update(visible=view.tiled)]
+        return [view.overlay, view.legend, gr.update(visible=view.tiled), view.version]
+
+    def matrix_outputs(self) -> list[Component]:
+        """What `matrix_values` fills, in its order."""
+        return [self.heatmap, self.caption, self.matrix_version]
+
+    @staticmethod
+    def matrix_values(view: MatrixView) -> list:
+        """A view as values of the outputs."""
+        return [view.figure, view.caption, view.version]
 
 
 def choices_pane(shelf: Shelf) -> ChoicesPane:
@@ -164,6 +190,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
         height=300,
         alt_text="The picture you chat about",
     )
+    source = gr.Textbox("scene:", visible=False)  # what the page starts again with, see `restart.resume`
     with gr.Row(elem_id="examples"):
         new_scene = gr.Button("New scene", size="sm", elem_id="new-scene")
         photographs = {
@@ -189,6 +216,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     gr.HTML(PRIVACY)
     return ChoicesPane(
         frame,
+        source,
         new_scene,
         too_large,
         photographs,
@@ -200,6 +228,8 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
         rate_line,
         separators,
         options,
+        _version("picture"),
+        _version("choices"),
     )
 
 
@@ -241,7 +271,8 @@ def chat_pane() -> ChatPane:
             for word in ("Stop", "Regenerate", "Undo", "Clear chat")
         )
     cost = gr.HTML(elem_id="cost")
-    return ChatPane(chatbot, notice, suggestions, question, ask, stop, regenerate, undo, clear, cost)
+    version = _version("chat")
+    return ChatPane(chatbot, notice, suggestions, question, ask, stop, regenerate, undo, clear, cost, version)
 
 
 def inspector_pane() -> InspectorPane:
@@ -266,4 +297,10 @@ def inspector_pane() -> InspectorPane:
     caption = gr.HTML(elem_id="caption")
     layout = radio("Layout", [("n × m, as in the paper", "paper"), ("m × n", "stored")])
     scale = radio("Shade", [(label, name) for name, label in SCALES.items()])
-    return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale)
+    versions = _version("patches"), _version("matrix")
+    return InspectorPane(overlay, legend, shown, colouring, heatmap, caption, layout, scale, *versions)
+
+
+def _version(part: str) -> gr.Textbox:
+    """Unseen: the version of what the page shows in this part, see `refresh`."""
+    return gr.Textbox("", label="Version", visible="hidden", elem_id=f"{part}-version")

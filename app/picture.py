@@ -8,6 +8,8 @@ import gradio as gr
 from gradio.data_classes import ImageData
 from PIL import Image
 
+UNCHANGED = object()  # as the value of a picture: what the page shows stays
+
 
 def picture(**options: Any) -> gr.Image:
     """A `gr.Image` that sends pictures inside the message.
@@ -15,7 +17,7 @@ def picture(**options: Any) -> gr.Image:
     Gradio's own conversion would open an untrusted file before us and leave a copy of every picture in a
     cache folder. So `preprocess` of the events is off (`values.checked` reads them), and `postprocess` is
     replaced on the instance, because Gradio writes a stub file beside the source of every subclass; so change
-    such a component by its value only, never by `gr.update`.
+    such a component by its value only, never by `gr.update` or `gr.skip`, but by `UNCHANGED`.
 
     Args:
         options: of `gr.Image`.
@@ -25,9 +27,11 @@ def picture(**options: Any) -> gr.Image:
     return component
 
 
-def _inline(value: Image.Image | None) -> ImageData | None:
+def _inline(value: Image.Image | object | None) -> ImageData | dict[str, Any] | None:
     """The picture as a JPEG data URI."""
-    if value is None:
+    if value is UNCHANGED:
+        return gr.skip()
+    if not isinstance(value, Image.Image):
         return None
     buffer = io.BytesIO()
     value.save(buffer, "JPEG", quality=88)

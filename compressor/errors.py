@@ -91,6 +91,22 @@ class VisitError(StudioError):
     """A visitor's place in the page is gone or busy."""
 
 
+class UnknownVisitError(VisitError):
+    """The server has no chat for this page, or has removed it."""
+
+
+class ServerFullError(VisitError):
+    """Every place for a chat belongs to an active visitor."""
+
+
+class OutOfMemoryError(StudioError):
+    """The memory of the machine ran out during a computation."""
+
+
+class InternalError(StudioError):
+    """Something failed that nobody foresaw; the server's log has the cause."""
+
+
 class JudgeError(StudioError):
     """The model that marks answers cannot be reached, or its replies hold no scores."""
 

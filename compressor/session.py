@@ -334,6 +334,16 @@ class ChatSession:
         self.turns.clear()
         self._forget_gone()
 
+    def release(self) -> None:
+        """Free what can be computed again: the encoded and the reduced tokens, and the cache.
+
+        Raises:
+            SessionError: an answer is being written.
+        """
+        self._require_idle()
+        self._tokens = self._reduced = None
+        self.reading.forget()
+
     def stop(self) -> None:
         """Ask a running answer to end after its current token; may be called from another thread."""
         self._stop.set()

@@ -37,6 +37,10 @@ def pytest_addoption(parser):
     group = parser.getgroup("long", "how much the tests marked long do")
     group.addoption("--damaged-files", type=int, default=20_000, help="picture files to damage and decode")
     group.addoption("--damage-seed", type=int, default=0, help="of the damage")
+    group.addoption("--walk-runs", type=int, default=1, help="random walks through the page in a browser")
+    group.addoption("--walk-seed", type=int, default=0, help="of the first of them; each adds one")
+    group.addoption("--walk-actions", type=int, default=60, help="in each of them")
+    group.addoption("--overtakings", type=int, default=30, help="changes made while an answer is written")
 
 
 @pytest.fixture(autouse=True)

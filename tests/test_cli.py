@@ -104,7 +104,10 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
         (["--methods", "sample,sample"], "name each once"),
         (["--compressor", "/nowhere/at/all"], "No readable compressor weights"),
         (["--methods", "visionzip:per_view"], "written name=value, not 'per_view'"),
-        (["--methods", "visionzip:per_view=0"], "per_view of VisionZip must be a whole number of at least 1, not 0"),
+        (
+            ["--methods", "visionzip:per_view=0"],
+            "per_view of VisionZip must be a whole number of at least 1, not 0",
+        ),
         (["--methods", "sample:tiles=2"], "Sample has no option 'tiles'; it has none"),
         (["--methods", ""], "nothing to evaluate"),
     ],

@@ -194,6 +194,26 @@ def test_undo_and_clear(model, image):
         session.regenerate()
 
 
+@pytest.mark.parametrize("method", ["metacompress", "divprune", "fastv", "none"])
+def test_a_released_chat_goes_on_with_the_same_numbers(model, image, method):
+    held, released = (ChatSession(model, image, method=method, rate=0.5) for _ in range(2))
+    for session in (held, released):
+        list(session.ask(QUESTIONS[0], max_new_tokens=4))
+    answering = released.regenerate(max_new_tokens=4)
+    next(answering)
+    with pytest.raises(SessionError):
+        released.release()
+    list(answering)
+    released.release()
+    assert released._tokens is None and released._reduced is None and released.reading.ids == []
+    for session in (held, released):
+        list(session.ask(QUESTIONS[1], max_new_tokens=4))
+    torch.testing.assert_close(
+        released.reading.request.logits, held.reading.request.logits, atol=1e-5, rtol=0
+    )
+    assert [turn.answer_ids for turn in released.turns] == [turn.answer_ids for turn in held.turns]
+
+
 def test_an_abandoned_regeneration_keeps_the_old_answer(model, image):
     session = ChatSession(model, image, method="sample", rate=0.5)
     list(session.ask(QUESTIONS[0], max_new_tokens=4))

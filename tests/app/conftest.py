@@ -4,7 +4,7 @@ import pytest
 
 from app import choices
 from app.loading import Shelf
-from app.sessions import Visit
+from app.visits import Visit
 from compressor.models import machine
 
 

@@ -4,10 +4,12 @@ import html
 import re
 
 import pytest
+import torch
 
 from app import chat, choices
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import ChatTurn, TurnStats
+from compressor.reading import Reading
 from compressor.world import scenes
 
 
@@ -137,6 +139,69 @@ def test_regenerate_answers_again_under_the_present_settings(visit, shelf):
     assert len(visit.chat.turns) == 1 and visit.chat.turns[0].stats.image_tokens == 8
     assert "50%" in views[-1].messages[-1]["content"] and "8 of 16" in views[-1].messages[-1]["content"]
     assert len(visit.settings_of_turns) == 1
+
+
+FAILURES = {
+    "memory": (torch.OutOfMemoryError("CUDA out of memory."), "choose a smaller model"),
+    "numbers": (
+        RuntimeError("probability tensor contains either `inf` or `nan`"),
+        "server's log",
+    ),
+    "anything": (KeyError("head"), "server's log"),
+}
+
+
+@pytest.mark.parametrize("place", ["step", "prefill"])
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("way", ["ask", "regenerate"])
+def test_whatever_fails_in_an_answer_leaves_the_chat_as_it_was(
+    visit, monkeypatch, caplog, place, failure, way
+):
+    run(chat.ask(visit, "how many cats are there", max_new_tokens=4))
+    turns, (error, words) = list(visit.chat.turns), FAILURES[failure]
+
+    def fail(*values):
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Reading, place, fail)
+        question = "what color is the dog"
+        views = run(chat.ask(visit, question) if way == "ask" else chat.regenerate(visit))
+    last = views[-1]
+    assert not last.running and visit.running is None and not visit.busy.locked()
+    assert 'role="alert"' in last.notice and html.escape(words) in last.notice
+    assert last.question == (question if way == "ask" else None)
+    assert visit.chat.turns == turns and texts(last) == ["how many cats are there", turns[0].answer]
+    assert caplog.records[-1].exc_info[1] is error and question not in caplog.text
+    run(chat.ask(visit, "is it red", max_new_tokens=4))
+    assert len(visit.chat.turns) == 2 and "50%" not in chat.view(visit).messages[-1]["content"]
+
+
+def test_whatever_fails_in_taking_back_is_said(visit, monkeypatch, caplog):
+    run(chat.ask(visit, "how many cats are there", max_new_tokens=4))
+    for name, act in (("undo", chat.undo), ("clear", chat.clear)):
+        monkeypatch.setattr(type(visit.chat), name, lambda self: 1 / 0)
+        view = act(visit)
+        assert 'role="alert"' in view.notice and len(view.messages) == 2 and not visit.busy.locked()
+    assert len(caplog.records) == 2
+
+
+def test_every_view_during_an_answer_shows_it(visit):
+    views = chat.ask(visit, "how many cats are there", max_new_tokens=20)
+    next(views)
+    (refused,) = run(chat.ask(visit, "is it red"))
+    assert (
+        refused.running and texts(refused)[0] == "how many cats are there" and refused.question == "is it red"
+    )
+    assert chat.view(visit).running and chat.BUSY in chat.view(visit).notice
+    run(views)
+    assert not chat.view(visit).running
+
+
+def test_regenerate_leaves_the_input_box_alone(visit):
+    assert [view.question for view in run(chat.regenerate(visit))] == [None]
+    run(chat.ask(visit, "how many cats are there", max_new_tokens=4))
+    assert {view.question for view in run(chat.regenerate(visit, max_new_tokens=4))} == {None}
 
 
 def test_regenerate_and_undo_need_a_turn(visit):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from app import chat, choices, loading, settings
 from app.loading import Shelf
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import Fit, list_methods, list_models, token_budget
 from compressor.errors import (
     ImageError,
@@ -60,7 +60,8 @@ def test_photographs_are_shown_with_the_models_limits(visit, shelf, title):
     choices.photograph(visit, shelf, title)
     view = choices.view(visit, shelf)
     assert "knows only its own world" in view.notice
-    assert view.picture.width > 300 and settings.PHOTOGRAPHS[title].stat().st_size <= 300_000
+    assert choices.picture(visit).picture.width > 300
+    assert settings.PHOTOGRAPHS[title].stat().st_size <= 300_000
 
 
 def test_a_scene_needs_no_notice(visit, shelf):
@@ -70,7 +71,7 @@ def test_a_scene_needs_no_notice(visit, shelf):
 def test_removing_the_picture_ends_the_chat(visit, shelf):
     choices.remove_picture(visit, shelf)
     view = choices.view(visit, shelf)
-    assert view.picture is None and view.rate_line == "" and visit.chat is None
+    assert choices.picture(visit).picture is None and view.rate_line == "" and visit.chat is None
     choices.retune(visit, shelf, "sample", 50)  # the settings can still be chosen
     choose_model(visit, shelf, "tiny")
     choices.new_scene(visit, shelf)
@@ -111,6 +112,27 @@ def test_settings_out_of_range_change_nothing(visit, shelf, method, percent):
     with pytest.raises(StudioError):
         choices.retune(visit, shelf, method, percent)
     assert snapshot(visit) == before
+
+
+@pytest.mark.parametrize("place", ["encode_batch", "compress"])
+def test_whatever_fails_in_a_change_leaves_visit_and_chat_alike(visit, shelf, monkeypatch, place):
+    list(chat.ask(visit, "how many cats are there", max_new_tokens=4))
+    held, before = visit.chat, snapshot(visit)
+
+    def fail(*values):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(visit.chat.model), place, fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            choices.new_scene(visit, shelf)
+        if place == "compress":
+            with pytest.raises(torch.OutOfMemoryError):
+                choices.retune(visit, shelf, "sample", 50)
+    assert snapshot(visit) == before and not visit.busy.locked()
+    assert (held.method.name, held.rate) == (visit.method, visit.rate)
+    list(chat.ask(visit, "is it red", max_new_tokens=4))
+    assert len(visit.chat.turns) == 2 and visit.chat.turns[1].stats.image_tokens == held.projection.m
 
 
 def test_retune_interrupts_a_running_answer(visit, shelf):

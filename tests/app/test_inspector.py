@@ -1,18 +1,25 @@
 """The right column shows the session's own projection, and what it shows changes with it."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from app import chat, choices, inspector
-from app.sessions import Visit
+from app.visits import Visit
 from compressor import ChatSession
 
 
+def view_of(visit, colouring="roles", layout="paper", scale="sqrt", shown="whole") -> SimpleNamespace:
+    """Both parts of the column as one."""
+    patches, matrix = inspector.patches(visit, colouring, shown), inspector.matrix(visit, layout, scale)
+    return SimpleNamespace(**vars(patches) | vars(matrix))
+
+
 def test_without_a_picture_there_is_a_next_step():
-    view = inspector.view(Visit())
+    view = view_of(Visit())
     assert view.overlay is None and view.figure is None and "Choose a picture" in view.caption
 
 
@@ -24,7 +31,7 @@ def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkey
     monkeypatch.setattr(
         inspector, "heatmap", lambda projection, **options: drawn.append((projection, options))
     )
-    inspector.view(visit, "roles", "stored", "row")
+    view_of(visit, "roles", "stored", "row")
     assert drawn == [
         (visit.chat.projection, visit.image),
         (visit.chat.projection, {"as_stored": True, "scale": "row"}),
@@ -33,10 +40,10 @@ def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkey
 
 def test_what_the_decoder_decides_shows_with_the_answer(visit, shelf):
     choices.retune(visit, shelf, "fastv", 75)
-    before = inspector.view(visit)
+    before = view_of(visit)
     assert before.overlay is None and before.figure is None and "ask one first" in before.caption
     list(chat.ask(visit, "is it red", max_new_tokens=2))
-    after = inspector.view(visit)
+    after = view_of(visit)
     assert after.figure is not None and after.overlay is not None
     assert visit.chat.projection.m == 4
 
@@ -45,23 +52,21 @@ def test_what_the_decoder_decides_shows_with_the_answer(visit, shelf):
 def test_what_a_question_decided_goes_with_it(visit, shelf, take_back):
     choices.retune(visit, shelf, "fastv", 75)
     list(chat.ask(visit, "is it red", max_new_tokens=2))
-    first = inspector.decision(visit)
-    assert first != 0
+    first, version = visit.chat.projection, visit.versions["projection"]
     list(chat.ask(visit, "is it blue", max_new_tokens=2))
     chat.undo(visit)
-    assert inspector.decision(visit) == first
+    assert visit.chat.projection is first and visit.versions["projection"] == version
     take_back(visit)
-    view = inspector.view(visit)
-    assert view.figure is None and "ask one first" in view.caption and inspector.decision(visit) == 0
-    assert inspector.patches(visit, "roles", "whole") == (None, "")
-    assert inspector.matrix(visit, "paper", "sqrt") is None
+    view = view_of(visit)
+    assert view.figure is None and "ask one first" in view.caption and view.overlay is None
+    assert visit.versions["projection"] > version
 
 
 @pytest.mark.parametrize("change", [("sample", 90), ("metacompress", 50), ("none", 90)])
 def test_both_change_with_method_and_rate_without_an_answer(visit, shelf, change):
-    before = inspector.view(visit)
+    before = view_of(visit)
     choices.retune(visit, shelf, *change)
-    after = inspector.view(visit)
+    after = view_of(visit)
     assert visit.chat.turns == []
     assert not np.array_equal(before.overlay, after.overlay)
     assert before.figure.data[0].z.shape != after.figure.data[0].z.shape or not np.array_equal(
@@ -73,21 +78,21 @@ def test_the_legend_follows_the_method(visit, shelf):
     legends = set()
     for method in ("sample", "metacompress", "none"):
         choices.retune(visit, shelf, method, 50)
-        legends.add(inspector.view(visit).legend)
+        legends.add(view_of(visit).legend)
     assert len(legends) == 3
 
 
 def test_the_legend_counts_every_token_once(visit, shelf):
     choices.retune(visit, shelf, "sample", 75)
-    counts = [int(count) for count in re.findall(r"<b>(\d+)</b>", inspector.view(visit).legend)]
+    counts = [int(count) for count in re.findall(r"<b>(\d+)</b>", view_of(visit).legend)]
     assert counts == [4, 0, 12]
 
 
 def test_the_switches_change_the_drawing(visit):
-    first = inspector.view(visit)
-    assert not np.array_equal(first.overlay, inspector.view(visit, "retention").overlay)
-    assert first.figure.data[0].z.shape == inspector.view(visit, layout="stored").figure.data[0].z.shape[::-1]
-    assert not np.array_equal(first.figure.data[0].z, inspector.view(visit, scale="linear").figure.data[0].z)
+    first = view_of(visit)
+    assert not np.array_equal(first.overlay, view_of(visit, "retention").overlay)
+    assert first.figure.data[0].z.shape == view_of(visit, layout="stored").figure.data[0].z.shape[::-1]
+    assert not np.array_equal(first.figure.data[0].z, view_of(visit, scale="linear").figure.data[0].z)
 
 
 def counts(legend: str) -> list[int]:
@@ -115,7 +120,7 @@ def test_the_legend_counts_the_view_that_is_drawn(tiled, method):
     layout = tiled.chat.projection.layout
     seen = ~np.isnan(layout.boxes[:, 0])
     whole, *tiles = (grid.indices().reshape(-1) for grid in layout.grids)
-    drawn = {view: inspector.view(tiled, shown=view) for view in ("whole", "tiles")}
+    drawn = {view: view_of(tiled, shown=view) for view in ("whole", "tiles")}
     sizes = {"whole": int(seen[whole].sum()), "tiles": int(seen[np.concatenate(tiles)].sum())}
     for view, size in sizes.items():
         assert drawn[view].tiled and sum(counts(drawn[view].legend)) == size
@@ -130,13 +135,13 @@ def test_padding_is_counted_by_itself(shelf):
         visit, shelf, Image.new("RGB", (80, 20)), None, model="tiny"
     )  # the middle two of four rows
     choices.retune(visit, shelf, "sample", 75)
-    legend = inspector.view(visit).legend
+    legend = view_of(visit).legend
     assert counts(legend) == [2, 0, 6] and outside(legend) == {"Padding": 8}
     choices.retune(visit, shelf, "none", 0)
-    assert "Padding, outside of the picture: 8 kept." in inspector.view(visit).legend
+    assert "Padding, outside of the picture: 8 kept." in view_of(visit).legend
 
 
 def test_a_model_without_tiles_has_one_view(visit):
-    whole, tiles = (inspector.view(visit, shown=view) for view in ("whole", "tiles"))
+    whole, tiles = (view_of(visit, shown=view) for view in ("whole", "tiles"))
     assert not whole.tiled and np.array_equal(whole.overlay, tiles.overlay) and whole.legend == tiles.legend
     assert "Counted" not in whole.legend

@@ -10,8 +10,9 @@ from gradio.state_holder import SessionState
 
 from app import settings
 from app.interface import build
-from app.sessions import Visit, VisitStore
+from app.sessions import VisitStore
 from app.values import UNREADABLE, checked
+from app.visits import Visit
 from compressor.errors import InvalidInputError
 
 SLIDER = gr.Slider(0, 2, 0, step=0.1, label="Temperature")

@@ -67,6 +67,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_generate_tests(metafunc):
+    if "walk_seed" in metafunc.fixturenames:
+        first, runs = (metafunc.config.getoption(name) for name in ("walk_seed", "walk_runs"))
+        metafunc.parametrize("walk_seed", range(first, first + runs))
+
+
 class App:
     """A running `python app.py`."""
 

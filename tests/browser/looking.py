@@ -10,7 +10,12 @@ from playwright.sync_api import Page
 def shown(page: Page, place: str) -> str:
     """A fingerprint of the picture in the component with this selector."""
     source = page.locator(f"{place} img").first.get_attribute("src")
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+    return fingerprint(source)
+
+
+def fingerprint(text: str) -> str:
+    """Of a long text, a short one."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def until(page: Page, holds: Callable[[], bool], limit_s: float = 15.0) -> None:
