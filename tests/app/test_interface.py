@@ -135,9 +135,7 @@ def test_only_what_shows_a_switch_is_drawn_anew(demo, store, monkeypatch):
             "overlay": ["colour", "view"],
             "heatmap": ["layout", "shade"],
         }[parts[0]]
-        session = SessionState(demo)
-        session[event.inputs[0]._id] = key
-        sent = asyncio.run(demo.process_api(event, [None, *values], state=session))["data"]
+        sent = asyncio.run(demo.process_api(event, [key, *values], state=SessionState(demo)))["data"]
         assert len(sent) == len(event.outputs) and None not in sent
         assert drawn == parts and [block.elem_id for block in event.outputs] == ids
         drawn.clear()
