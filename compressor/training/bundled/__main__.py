@@ -132,9 +132,9 @@ def train_language(folder: Path, steps: int, size: int, turns: int = 12) -> None
 
 def export_model(folder: Path, target: Path) -> None:
     """Writes the model of ``language.pt`` as a checkpoint, with the log of its training."""
-    from compressor.training.bundled.model import export
+    from compressor.training.bundled.model import build_tokenizer, export
 
-    export(_restored(folder / "language.pt"), target)
+    export(_restored(folder / "language.pt"), build_tokenizer(), target)
     shutil.copy(folder / "log.jsonl", target / "training.jsonl")
 
 
