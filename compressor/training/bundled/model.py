@@ -152,9 +152,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def export(
-    model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path
-) -> None:
+def export(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes a float16 checkpoint that the stock ``from_pretrained`` of model and processor reads."""
     model.half().save_pretrained(folder)
     side = model.config.vision_config.image_size

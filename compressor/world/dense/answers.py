@@ -97,6 +97,8 @@ def _fact(layout: Layout, question: Question) -> tuple[Fact, str] | None:
         return ("count", name or detail, sentences.NUMBERS[number]), SHORT_NUMBERS[number]
     if kind in ABOUT_ONE or kind in ("sign", "color sign"):
         name = name or SIGN
+        if kind == "sign" and name != SIGN:
+            return None
         if layout.counts[name] != 1 and kind != "color sign":
             return ("count", name, sentences.NUMBERS[layout.counts[name]]), ""
         return _about_one(layout, kind, name) if kind in ABOUT_ONE else _sign(layout, detail)

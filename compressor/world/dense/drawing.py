@@ -22,9 +22,10 @@ from compressor.world.dense.questions import DETAILS, FOLLOW_UPS, NO_SHORT_FORM,
 FOLLOW_UP_SHARE = 0.6  # chance of a follow-up where one is possible
 # how often a kind is drawn, against 1: less where a guess is often right or the answer is long
 _WEIGHTS = {
-    "presence": 0.4, "relation": 0.45, "compare": 0.4, "shape": 0.5, "size": 0.5, "ground": 0.5,
-    "same color": 0.6, "color sign": 2.0, "describe": 0.4, "topics": 0.2, "unknown": 0.4, "premise": 0.6,
-    "it shape": 0.4, "it size": 0.4,
+    "presence": 0.4, "relation": 0.45, "compare": 0.4, "shape": 0.4, "size": 0.4, "ground": 0.5,
+    "count": 0.6, "color count": 0.7, "them count": 0.5, "same color": 0.5, "nearest": 1.3, "sign": 1.5,
+    "color sign": 2.0, "describe": 0.4, "topics": 0.2, "unknown": 0.4, "premise": 0.6, "it shape": 0.4,
+    "it size": 0.4, "it nearest": 1.5,
 }  # fmt: skip
 _SUBJECTS = (
     "weather", "painter", "price", "music", "person", "dragon", "table", "window", "story", "smell", "robot",

@@ -6,7 +6,7 @@ the thirds of the picture that the object's centre lies in, and several objects 
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 
@@ -32,6 +32,7 @@ DIRECTIONS: dict[str, tuple[int, int]] = {  # step in x and y, in px
 }  # fmt: skip
 SIGN_LETTERS, SIGN_DIGITS = "CEHKLMPTUXYZ", "23456789"
 FEWEST, MOST = 6, 14  # objects
+TOUCHING = 0.12  # chance of an object that is not small to lie over the edge of another
 BORDER_GAP = (
     6  # px from a centre to the border between two thirds, so that a place is never a matter of taste
 )
@@ -151,10 +152,19 @@ def _draw_sign(rng: np.random.Generator) -> str:
     return text + SIGN_LETTERS[rng.integers(len(SIGN_LETTERS))] if rng.random() < 0.6 else text
 
 
+def _inside(x: float, y: float, margin: float) -> bool:
+    """Whether a centre is so far from the edges, and clear of the borders between thirds."""
+    return all(
+        margin <= value <= IMAGE_SIZE - margin
+        and all(abs(value - line) >= BORDER_GAP for line in (THIRD, 2 * THIRD))
+        for value in (x, y)
+    )
+
+
 def _draw_place(rng: np.random.Generator, margin: float) -> tuple[float, float]:
     while True:
         x, y = rng.uniform(margin, IMAGE_SIZE - margin, size=2)
-        if all(abs(value - line) >= BORDER_GAP for value in (x, y) for line in (THIRD, 2 * THIRD)):
+        if _inside(x, y, margin):
             return float(x), float(y)
 
 
@@ -170,22 +180,38 @@ def _fits(item: DenseObject, others: list[DenseObject], covering: float) -> bool
     return touched <= 1
 
 
-def place_objects(drafts: list[DenseObject], rng: np.random.Generator) -> tuple[DenseObject, ...]:
+def _draw_touching(
+    rng: np.random.Generator, radius: float, placed: list[DenseObject]
+) -> tuple[float, float] | None:
+    """A place that hides a little of an object that is not small; None where that leaves the picture."""
+    others = [item for item in placed if item.size not in ("small", "")]
+    if not others:
+        return None
+    other = others[rng.integers(len(others))]
+    angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0.8, 0.92) * (radius + other.radius)
+    x, y = other.x + reach * math.cos(angle), other.y + reach * math.sin(angle)
+    return (x, y) if _inside(x, y, radius * 1.3 + 2) else None
+
+
+def place_objects(
+    drafts: list[DenseObject], rng: np.random.Generator, touching: float = 0.0
+) -> tuple[DenseObject, ...]:
     """Draws free places for objects; those for which there is none are left out.
 
     Args:
         drafts: objects whose places do not matter; large ones are placed first.
         rng: source of all randomness.
+        touching: the chance that one that is not small looks for a place over the edge of another.
     """
     placed: list[DenseObject] = []
     for draft in sorted(drafts, key=lambda o: -o.radius):
         covering = 0.8 if rng.random() < 0.25 else 1.12
-        for _ in range(30):
-            x, y = _draw_place(rng, draft.radius * 1.3 + 2)
-            item = DenseObject(
-                draft.name, draft.color, draft.shape, draft.size, x, y, draft.radius, draft.text
-            )
-            if _fits(item, placed, covering):
+        edge = bool(touching) and draft.size not in ("small", "") and rng.random() < touching
+        for attempt in range(30):
+            place = _draw_touching(rng, draft.radius, placed) if edge and attempt < 10 else None
+            x, y = place or _draw_place(rng, draft.radius * 1.3 + 2)
+            item = replace(draft, x=x, y=y)
+            if _fits(item, placed, 0.8 if place else covering):
                 placed.append(item)
                 break
     return tuple(placed)
@@ -219,7 +245,9 @@ def draw_layout(rng: np.random.Generator) -> DenseLayout:
     chosen = rng.choice(len(CLASSES), size=total - signs - repeats + 1, replace=False)
     names = [tuple(CLASSES)[i] for i in chosen]
     names += [names[0]] * (repeats - 1) + [SIGN] * signs
-    return DenseLayout(place_objects([draw_object(name, rng) for name in names], rng), draw_ground(rng))
+    return DenseLayout(
+        place_objects([draw_object(name, rng) for name in names], rng, TOUCHING), draw_ground(rng)
+    )
 
 
 def draw_crowd(rng: np.random.Generator, count: int = 60) -> DenseLayout:

@@ -178,8 +178,8 @@ def _sentence_facts(text: str) -> list[Fact]:
     if match := _INSIDE.fullmatch(text):
         return _items(match[1] or match[2], match[3])
     if match := _COUNT.fullmatch(text):
-        noun = THEM if match[2] == "of them" else match[2].removesuffix("s").removesuffix(" object")
-        return [("count", _SINGULAR.get(match[2], noun), match[1])]
+        noun = THEM if match[2] == "of them" else re.sub(" objects?$", "", match[2])
+        return [("count", _SINGULAR.get(noun, noun), match[1])]
     for kind, pattern in _PATTERNS.items():
         if match := pattern.fullmatch(text):
             words = [
@@ -200,11 +200,10 @@ def facts(text: str) -> Counter[Fact]:
     for whole, kind in ((UNKNOWN, "unknown"), (TOPICS, "topics")):
         if text == whole:
             return Counter([(kind,)])
-    if " " not in text or not text.endswith("."):
-        text = text.removesuffix(".")
-        return Counter([("short", text.lower())])
-    sentences = re.findall(r"[^.]+\.", text)
-    return Counter(fact for sentence in sentences for fact in _sentence_facts(sentence.strip()))
+    if " " not in text:
+        return Counter([("short", text.removesuffix(".").lower())])
+    parts = re.findall(r"[^.]+\.?", text)  # the last may be cut off
+    return Counter(fact for part in parts for fact in _sentence_facts(part.strip()))
 
 
 def grade(answer: str, truth: str) -> float:

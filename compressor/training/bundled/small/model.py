@@ -38,9 +38,10 @@ _PUNCTUATION = ".,?!:;'\"()-/&%+*=#@$"
 
 @lru_cache(maxsize=1)
 def vocabulary() -> list[str]:
-    """Every token, special ones first; the order is the token id. What no word covers is split into characters.
+    """Every token, special ones first; the order is the token id.
 
-    A place is two tokens, such as "top" and "##-left", and a sign up to three, such as "K", "##7" and "##M".
+    What no word covers is split into characters. A place is two tokens, such as "top" and "##-left", and a
+    sign up to three, such as "K", "##7" and "##M".
     """
     words = [USER, ASSISTANT, BRIEFLY, *_PUNCTUATION, *_OPENINGS, "yes", "no", sentences.NOTHING]
     words += [*NAMES, *NAMES.values(), *COLORS, *SHAPES, *SIZES, *GROUNDS, *ROWS, *COLUMNS, *SIDES]
@@ -48,7 +49,11 @@ def vocabulary() -> list[str]:
     words += [*SIGN_LETTERS, *(f"##{letter}" for letter in SIGN_DIGITS + SIGN_LETTERS)]
     words += [*sentences.NUMBERS, *sentences.SHORT_NUMBERS]
     texts = [wording for wordings in questions.WORDINGS.values() for wording in wordings]
-    texts += [sentences.UNKNOWN.lower(), *DIRECTIONS, "there is are a an and in on the that says says of them object"]
+    texts += [
+        sentences.UNKNOWN.lower(),
+        *DIRECTIONS,
+        "there is are a an and in on the that says says of them object",
+    ]
     texts += ["objects has same as smaller larger than nearest to ground side picture"]
     for text in texts:
         words += re.findall(r"[a-z]+", re.sub(r"{\w+}", "", text))
@@ -73,7 +78,9 @@ def _normalizer() -> normalizers.Normalizer:
         rules.append(replace(Regex(rf"(?<=\b[{SIGN_LETTERS}][2-9]){letter.lower()}\b"), letter))
     for word in _OPENINGS:  # "yes" alone is a short answer
         opening = word.lower() + (r"(?=,)" if word in ("Yes", "No") else r"(?= )")
-        rules += [replace(Regex(rf"(?<={before}){opening}"), word) for before in ("assistant: ", r"[a-zA-Z0-9]\. ")]
+        rules += [
+            replace(Regex(rf"(?<={before}){opening}"), word) for before in ("assistant: ", r"[a-zA-Z0-9]\. ")
+        ]
     return normalizers.Sequence(rules)
 
 

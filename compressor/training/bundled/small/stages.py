@@ -1,14 +1,33 @@
 """The stages of the recipe of ``small``, each of which leaves ``<stage>.pt`` in the folder of the run."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from compressor.training.bundled.schedule import Run
 
+if TYPE_CHECKING:
+    from transformers import LlavaForConditionalGeneration
+
+FIRST_LANGUAGE_SCENE = 100_000_000  # beyond the scenes of the vision stages
 SAVED_EVERY = 50  # steps
+
+
+def _model(folder: Path, stage: str, before: str = "") -> "LlavaForConditionalGeneration":
+    """A new model with the weights of the stage ``before``, unless this stage has begun and has its own."""
+    from compressor.training.bundled.small.model import build_model
+
+    torch.manual_seed(0)
+    model = build_model()
+    if before and not (folder / f"{stage}.pt").exists():
+        model.load_state_dict(torch.load(folder / f"{before}.pt", weights_only=True)["model"])
+    return model
 
 
 def _train_vision(
@@ -28,10 +47,8 @@ def _train_vision(
 def train_crowds(folder: Path, steps: int, size: int) -> None:
     """Stage 1: the tower reads crowded pictures in windows."""
     from compressor.training.bundled.small import vision
-    from compressor.training.bundled.small.model import build_model
 
-    torch.manual_seed(0)
-    model = build_model()
+    model = _model(folder, "crowds")
     model.model.language_model.requires_grad_(False)
     objective = vision.VisionObjective(model)
 
@@ -45,15 +62,12 @@ def train_crowds(folder: Path, steps: int, size: int) -> None:
 def train_vision(folder: Path, steps: int, size: int) -> None:
     """Stage 2: the tower of stage 1 reads whole pictures of the world, and [CLS] is trained."""
     from compressor.training.bundled.small import vision
-    from compressor.training.bundled.small.model import build_model
 
-    torch.manual_seed(0)
-    model = build_model()
+    model = _model(folder, "vision", "crowds")
     model.model.language_model.requires_grad_(False)
     objective = vision.VisionObjective(model)
-    before = torch.load(folder / "crowds.pt", weights_only=True)
-    model.load_state_dict(before["model"])
-    objective.load_state_dict(before["objective"])
+    if not (folder / "vision.pt").exists():
+        objective.load_state_dict(torch.load(folder / "crowds.pt", weights_only=True)["objective"])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         images, targets, whole = vision.scene_batch(step, size)
@@ -62,3 +76,85 @@ def train_vision(folder: Path, steps: int, size: int) -> None:
         return total + objective.of_image(cls, whole), accuracy
 
     _train_vision(folder, "vision", steps, {"model": model, "objective": objective}, loss)
+
+
+def train_alignment(folder: Path, steps: int, size: int, pictures: int = 1008) -> None:
+    """Stage 3 on the tower of ``vision.pt``."""
+    from compressor.training.bundled.alignment import alignment_loss
+    from compressor.training.bundled.small.alignment import WordSums
+    from compressor.training.bundled.small.language import FeaturePool
+
+    model = _model(folder, "alignment", "vision")
+    model.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(True)
+    run = Run(folder, "alignment", {"model": model}, peak=2e-3)
+    if run.step == steps:
+        return
+    word_sums = WordSums(model)
+    pool = FeaturePool(model, FIRST_LANGUAGE_SCENE, pictures)
+    pool.grow(pictures)
+    while run.step < steps:
+        rows = np.random.default_rng([run.step, 13]).choice(pictures, size=size, replace=False)
+        described = [word_sums(pool.layouts[i]) for i in rows]
+        sums, clear = (torch.stack(parts) for parts in zip(*described, strict=True))
+        tokens = model.model.multi_modal_projector(pool.features[rows].float())
+        loss = alignment_loss(tokens, sums, clear)
+        run.update(loss, steps)
+        if run.step % 50 == 0:
+            run.log(loss=round(loss.item(), 4), variance=round(sums[clear].var().item(), 4))
+        if run.step % SAVED_EVERY == 0:
+            run.save()
+    run.save()
+
+
+def train_language(folder: Path, steps: int, size: int, pictures: int = 6000, length: int = 300) -> None:
+    """Stage 4 on the tower and projector of ``alignment.pt``.
+
+    Args:
+        folder: of the run.
+        steps, size: of the stage, and pictures in a batch.
+        pictures: that the pool grows to.
+        length: tokens of chats about each picture, at least.
+    """
+    from compressor.training.bundled.small import language, reductions, texts
+    from compressor.world import dense_scenes
+
+    model = _model(folder, "language", "alignment")
+    model.model.vision_tower.requires_grad_(False)
+    heads = language.LookupHeads(model.config.text_config.hidden_size)
+    validation = language.FeaturePool(model, dense_scenes.CHOOSING, 64)
+    run = Run(folder, "language", {"model": model, "heads": heads}, peak=1e-3)
+    pool = language.FeaturePool(model, FIRST_LANGUAGE_SCENE, pictures)
+    while run.step < steps:
+        pool.grow(800 + run.step)
+        rng = np.random.default_rng([run.step, 11])
+        rows = rng.choice(pool.count, size=size, replace=False)
+        batch = texts.collate([texts.pack(pool.layouts[i], rng, length) for i in rows])
+        weights, positions = reductions.draw_reduction(rng, run.step / steps, pool.features.shape[1])
+        start = weights.shape[1]
+        if rng.random() < 0.5:
+            positions, start = torch.arange(len(positions)), len(positions)
+        tokens = weights @ model.model.multi_modal_projector(pool.features[rows].float())
+        hidden = language.forward(model, tokens, batch, positions, start)
+        lookups, accuracy = heads(hidden, batch)
+        asked = batch.labels != texts.IGNORE
+        answers = F.cross_entropy(model.lm_head(hidden[-1][asked]), batch.labels[asked])
+        run.update(answers + 0.1 * lookups, steps)
+        if run.step % 50 == 0:
+            shown = {k: round(v, 2) for k, v in accuracy.items()}
+            run.log(loss=round(answers.item(), 4), tokens=len(positions), lookups=shown)
+        if run.step % SAVED_EVERY == 0:
+            run.save()
+        if run.step % 500 == 0:
+            validation.grow(64)
+            run.log(validation=language.validate(model, validation))
+    run.save()
+
+
+def export_model(folder: Path, target: Path) -> None:
+    """Writes the model of ``language.pt`` as a checkpoint, with the log of its training."""
+    from compressor.training.bundled.model import export
+    from compressor.training.bundled.small.model import build_tokenizer
+
+    export(_model(folder, "export", "language"), build_tokenizer(), target)
+    shutil.copy(folder / "log.jsonl", target / "training.jsonl")
