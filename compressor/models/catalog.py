@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError
 
 
@@ -122,6 +123,8 @@ class ModelCard:
         precision: on a GPU that computes in it; float16 on others, and float32 on the CPU.
         revision: the commit of the repository; None is unpinned, its newest.
         notice: what a person should know before judging the answers; may be empty.
+        recipe: of `compressor.training.bundled`, by which a bundled model was trained; empty for others.
+            Compressors for a model that has one are trained by the settings for bundled models.
     """
 
     name: str
@@ -136,6 +139,12 @@ class ModelCard:
     precision: str = "bfloat16"
     revision: str | None = None
     notice: str = ""
+    recipe: str = ""
+
+
+def _available(card: ModelCard) -> bool:
+    """Whether a model can be had: from the Hub, or because its files are here; one in training has none."""
+    return bool(card.repository) or (ASSETS / "models" / card.name / "config.json").is_file()
 
 
 _LLAMA_2 = "Llama 2 Community License"
@@ -154,6 +163,21 @@ CARDS: dict[str, ModelCard] = {
             0.01,
             notice="This model knows only its own world, generated scenes of emoji on discs: "
             "what it says about a photograph means nothing.",
+            recipe="tiny",
+        ),
+        ModelCard(
+            "small",
+            "Small LLaVA (bundled)",
+            "A LLaVA of five million parameters that chats in sentences about generated scenes of many small "
+            "objects. Good for seeing what compression loses.",
+            "llava",
+            "",
+            "Apache-2.0",
+            576,
+            0.01,
+            notice="This model knows only its own world, generated scenes of emoji and signs: "
+            "what it says about a photograph means nothing.",
+            recipe="small",
         ),
         ModelCard(
             "llava-1.5-7b",
@@ -212,11 +236,12 @@ CARDS: dict[str, ModelCard] = {
             7.1,
         ),
     )
+    if _available(card)
 }
 
 
 def list_models() -> list[ModelCard]:
-    """The cards of all models in the catalog, the bundled one first."""
+    """The cards of all models in the catalog, the bundled ones first."""
     return list(CARDS.values())
 
 
