@@ -250,8 +250,16 @@ def draw_layout(rng: np.random.Generator) -> DenseLayout:
     )
 
 
-def draw_crowd(rng: np.random.Generator, count: int = 60) -> DenseLayout:
-    """Draws a picture crowded with ``count`` objects at most, to learn many of them from one picture."""
-    names = tuple(NAMES)
-    drafts = [draw_object(names[rng.integers(len(names))], rng) for _ in range(count)]
+def draw_crowd(rng: np.random.Generator, count: int = 60, signs: float = 0.0) -> DenseLayout:
+    """Draws a picture crowded with objects, to learn many of them from one picture.
+
+    Args:
+        rng: source of all randomness.
+        count: objects at most; some find no place.
+        signs: the share of signs beyond that of any other class.
+    """
+    names, drafts = tuple(NAMES), []
+    for _ in range(count):
+        sign = bool(signs) and rng.random() < signs
+        drafts.append(draw_object(SIGN if sign else names[rng.integers(len(names))], rng))
     return DenseLayout(place_objects(drafts, rng), draw_ground(rng))

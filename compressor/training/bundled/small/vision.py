@@ -29,6 +29,10 @@ from compressor.world.dense.layout import GROUNDS, MOST, NAMES, DenseLayout, dra
 from compressor.world.dense.rendering import render
 
 WINDOW = 12  # patches
+SIGNS_FROM, SIGNS = (
+    800,
+    0.12,
+)  # once classes are told apart, signs come more often: characters take long to learn
 _WEIGHTS = {"class": 2.0, "first": 0.5, "digit": 0.5, "last": 0.5, "ground": 0.5}
 
 
@@ -134,7 +138,8 @@ def _batch(
 def crowd_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Crowded pictures, their patch targets and what is true of the whole picture; a function of ``step``."""
     seeds = [step * size + i for i in range(size)]
-    return _batch([draw_crowd(np.random.default_rng([seed, 4])) for seed in seeds], seeds, True)
+    signs = 0.0 if step < SIGNS_FROM else SIGNS
+    return _batch([draw_crowd(np.random.default_rng([seed, 4]), signs=signs) for seed in seeds], seeds, True)
 
 
 def scene_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
