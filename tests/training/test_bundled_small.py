@@ -188,6 +188,8 @@ def _train(folder, stage: str) -> dict[str, torch.Tensor]:
         stages.train_vision(folder, 2, 1)
     elif stage == "alignment":
         stages.train_alignment(folder, 2, 2, pictures=16)
+    elif stage == "words":
+        stages.train_words(folder, 2, 1, length=60)
     else:
         stages.train_language(folder, 2, 2, pictures=16, length=60)
     return torch.load(folder / f"{stage}.pt", weights_only=True)["model"]
@@ -197,7 +199,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, monkey
     monkeypatch.setattr(stages, "SAVED_EVERY", 1)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     update = stages.Run.update
-    for stage in ("crowds", "vision", "alignment", "language"):
+    for stage in ("crowds", "vision", "alignment", "words", "language"):
         expected = _train(whole, stage)
 
         def fail_in_the_second_step(run, loss, steps):

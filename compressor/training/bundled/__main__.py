@@ -31,6 +31,7 @@ class Stage:
     train: Callable[[Path, int, int], None]
     steps: int
     batch: int
+    next: str = ""  # the stage that goes on from this one's weights
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,28 @@ class Recipe:
     stages: dict[str, Stage]
     export: Callable[[Path, Path], None]
 
+    def passed(self, name: str, folder: Path) -> bool:
+        """Whether a later stage has begun with what this one gives."""
+        after = self.stages[name].next
+        return bool(after) and ((folder / f"{after}.pt").exists() or self.passed(after, folder))
+
 
 RECIPES = {
     "tiny": Recipe(
         {
-            "vision": Stage(tiny.train_vision, 2200, 16),
-            "alignment": Stage(tiny.train_alignment, 600, 16),
+            "vision": Stage(tiny.train_vision, 2200, 16, "alignment"),
+            "alignment": Stage(tiny.train_alignment, 600, 16, "language"),
             "language": Stage(tiny.train_language, 2400, 16),
         },
         tiny.export_model,
     ),
     "small": Recipe(
         {
-            "crowds": Stage(small.train_crowds, 2400, 8),
-            "vision": Stage(small.train_vision, 1600, 8),
-            "alignment": Stage(small.train_alignment, 600, 16),
-            "language": Stage(small.train_language, 12000, 8),
+            "crowds": Stage(small.train_crowds, 2400, 8, "vision"),
+            "vision": Stage(small.train_vision, 1600, 8, "alignment"),
+            "alignment": Stage(small.train_alignment, 600, 16, "language"),
+            "words": Stage(small.train_words, 9000, 6, "language"),
+            "language": Stage(small.train_language, 5000, 8),
         },
         small.export_model,
     ),
@@ -78,10 +85,8 @@ def main() -> None:
     if args.stage not in (None, "export", *recipe.stages):
         parser.error(f"{args.recipe} has no stage {args.stage}; it has {', '.join(recipe.stages)} and export")
     folder = args.folder or Path("runs") / args.recipe
-    names = list(recipe.stages)
-    begun = [index for index, name in enumerate(names) if (folder / f"{name}.pt").exists()]
-    for index, (name, stage) in enumerate(recipe.stages.items()):
-        if args.stage == name or (args.stage is None and index >= max(begun, default=0)):
+    for name, stage in recipe.stages.items():
+        if args.stage == name or (args.stage is None and not recipe.passed(name, folder)):
             stage.train(folder, args.steps or stage.steps, args.batch or stage.batch)
     if args.stage in (None, "export"):
         recipe.export(folder, args.target or Path("assets/models") / args.recipe)

@@ -2,31 +2,45 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.training.bundled.schedule import Run
+from compressor.world import dense_scenes
+from compressor.world.dense.layout import DenseLayout
 
 if TYPE_CHECKING:
     from transformers import LlavaForConditionalGeneration
 
 FIRST_LANGUAGE_SCENE = 100_000_000  # beyond the scenes of the vision stages
 SAVED_EVERY = 50  # steps
+LANGUAGE = "model.language_model."  # where the weights of the language model are
+NOISE = 0.3  # of the word sums, whose variance is about 1.6
 
 
-def _model(folder: Path, stage: str, before: str = "") -> "LlavaForConditionalGeneration":
-    """A new model with the weights of the stage ``before``, unless this stage has begun and has its own."""
+def _model(folder: Path, stage: str, *before: str) -> "LlavaForConditionalGeneration":
+    """A new model with the weights of the stages ``before``, unless this stage has begun and has its own.
+
+    Of all but the first of them, only the language model is taken.
+    """
     from compressor.training.bundled.small.model import build_model
 
     torch.manual_seed(0)
     model = build_model()
-    if before and not (folder / f"{stage}.pt").exists():
-        model.load_state_dict(torch.load(folder / f"{before}.pt", weights_only=True)["model"])
+    if not (folder / f"{stage}.pt").exists():
+        for index, name in enumerate(before):
+            weights = torch.load(folder / f"{name}.pt", weights_only=True)["model"]
+            if index:
+                weights = {
+                    key: value for key, value in weights.items() if LANGUAGE in key or "lm_head" in key
+                }
+            model.load_state_dict(weights, strict=not index)
     return model
 
 
@@ -107,8 +121,74 @@ def train_alignment(folder: Path, steps: int, size: int, pictures: int = 1008) -
     run.save()
 
 
+@dataclass
+class _Chats:
+    """What both stages of the language model share: the model, its heads, and their losses."""
+
+    run: Run
+    model: "LlavaForConditionalGeneration"
+    heads: nn.Module
+    steps: int
+    length: int  # tokens of chats about each picture, at least
+
+    def step(self, layouts: list[DenseLayout], tokens: Tensor, rng: np.random.Generator) -> None:
+        """One step on chats about some scenes and a reduction of their tokens (B, n, d), both drawn."""
+        from compressor.training.bundled.small import language, reductions, texts
+
+        batch = texts.collate([texts.pack(layout, rng, self.length) for layout in layouts])
+        weights, positions = reductions.draw_reduction(rng, self.run.step / self.steps, tokens.shape[1])
+        start = weights.shape[1]
+        if rng.random() < 0.5:
+            positions, start = torch.arange(len(positions)), len(positions)
+        hidden = language.forward(self.model, weights @ tokens, batch, positions, start)
+        lookups, accuracy = self.heads(hidden, batch)
+        asked = batch.labels != texts.IGNORE
+        answers = F.cross_entropy(self.model.lm_head(hidden[-1][asked]), batch.labels[asked])
+        self.run.update(answers + 0.1 * lookups, self.steps)
+        if self.run.step % 25 == 0:
+            shown = {k: round(v, 2) for k, v in accuracy.items()}
+            self.run.log(loss=round(answers.item(), 4), tokens=len(positions), lookups=shown)
+        if self.run.step % SAVED_EVERY == 0:
+            self.run.save()
+
+
+def _chats(
+    folder: Path, stage: str, steps: int, length: int, model: "LlavaForConditionalGeneration"
+) -> _Chats:
+    from compressor.training.bundled.small.language import LookupHeads
+
+    heads = LookupHeads(model.config.text_config.hidden_size)
+    before = folder / "words.pt"
+    if stage != "words" and before.exists() and not (folder / f"{stage}.pt").exists():
+        heads.load_state_dict(torch.load(before, weights_only=True)["heads"])
+    run = Run(folder, stage, {"model": model, "heads": heads}, peak=1e-3)
+    return _Chats(run, model, heads, steps, length)
+
+
+def train_words(folder: Path, steps: int, size: int, length: int = 300) -> None:
+    """Stage 4: the language model learns to chat from what the visual tokens are meant to be, and noise.
+
+    It needs no picture and none of the other stages.
+    """
+    from compressor.training.bundled.small.alignment import WordSums
+
+    model = _model(folder, "words")
+    word_sums = WordSums(model)
+    model.model.vision_tower.requires_grad_(False)
+    model.model.multi_modal_projector.requires_grad_(False)
+    chats = _chats(folder, "words", steps, length, model)
+    while chats.run.step < steps:
+        step = chats.run.step
+        noise = torch.Generator().manual_seed(step)
+        layouts = [dense_scenes.layout(FIRST_LANGUAGE_SCENE + step * size + i) for i in range(size)]
+        sums = [word_sums(layout)[0] for layout in layouts]
+        tokens = torch.stack([s + NOISE * torch.randn(s.shape, generator=noise) for s in sums])
+        chats.step(layouts, tokens, np.random.default_rng([step, 11]))
+    chats.run.save()
+
+
 def train_language(folder: Path, steps: int, size: int, pictures: int = 6000, length: int = 300) -> None:
-    """Stage 4 on the tower and projector of ``alignment.pt``.
+    """Stage 5: the language model of stage 4 goes on with the tower and projector of ``alignment.pt``.
 
     Args:
         folder: of the run.
@@ -116,39 +196,23 @@ def train_language(folder: Path, steps: int, size: int, pictures: int = 6000, le
         pictures: that the pool grows to.
         length: tokens of chats about each picture, at least.
     """
-    from compressor.training.bundled.small import language, reductions, texts
-    from compressor.world import dense_scenes
+    from compressor.training.bundled.small import language
 
-    model = _model(folder, "language", "alignment")
+    model = _model(folder, "language", "alignment", "words")
     model.model.vision_tower.requires_grad_(False)
-    heads = language.LookupHeads(model.config.text_config.hidden_size)
+    chats = _chats(folder, "language", steps, length, model)
     validation = language.FeaturePool(model, dense_scenes.CHOOSING, 64)
-    run = Run(folder, "language", {"model": model, "heads": heads}, peak=1e-3)
     pool = language.FeaturePool(model, FIRST_LANGUAGE_SCENE, pictures)
-    while run.step < steps:
-        pool.grow(800 + run.step)
-        rng = np.random.default_rng([run.step, 11])
+    while chats.run.step < steps:
+        pool.grow(800 + chats.run.step)
+        rng = np.random.default_rng([chats.run.step, 11])
         rows = rng.choice(pool.count, size=size, replace=False)
-        batch = texts.collate([texts.pack(pool.layouts[i], rng, length) for i in rows])
-        weights, positions = reductions.draw_reduction(rng, run.step / steps, pool.features.shape[1])
-        start = weights.shape[1]
-        if rng.random() < 0.5:
-            positions, start = torch.arange(len(positions)), len(positions)
-        tokens = weights @ model.model.multi_modal_projector(pool.features[rows].float())
-        hidden = language.forward(model, tokens, batch, positions, start)
-        lookups, accuracy = heads(hidden, batch)
-        asked = batch.labels != texts.IGNORE
-        answers = F.cross_entropy(model.lm_head(hidden[-1][asked]), batch.labels[asked])
-        run.update(answers + 0.1 * lookups, steps)
-        if run.step % 50 == 0:
-            shown = {k: round(v, 2) for k, v in accuracy.items()}
-            run.log(loss=round(answers.item(), 4), tokens=len(positions), lookups=shown)
-        if run.step % SAVED_EVERY == 0:
-            run.save()
-        if run.step % 500 == 0:
+        tokens = model.model.multi_modal_projector(pool.features[rows].float())
+        chats.step([pool.layouts[i] for i in rows], tokens, rng)
+        if chats.run.step % 500 == 0:
             validation.grow(64)
-            run.log(validation=language.validate(model, validation))
-    run.save()
+            chats.run.log(validation=language.validate(model, validation))
+    chats.run.save()
 
 
 def export_model(folder: Path, target: Path) -> None:
