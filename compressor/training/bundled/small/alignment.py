@@ -1,8 +1,8 @@
 """Stage 3: the projector learns to make every visual token the sum of the words for what its patch shows.
 
-As for ``tiny``, with the words of the model as it was first drawn. To the words come two codes of fixed random
-vectors, each a direction of its own and so easily read: where the patch's object has its centre, and how many
-objects share its colour.
+As for ``tiny``, with the words of the model as it was first drawn. To the words come two codes of fixed
+random vectors, each a direction of its own and so easily read: where the patch's object has its centre, and
+how many objects share its colour.
 """
 
 import math

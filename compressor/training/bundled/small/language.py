@@ -1,10 +1,10 @@
 """Stages 4 and 5: the language model learns to chat from visual tokens, blind to where the objects are.
 
 Stage 4 reads what the tokens are meant to be, see `alignment`, with noise: it needs no picture, and can run
-beside the stages before. Stage 5 goes on with the tokens of the trained tower, which is frozen. Every batch reads another selection or average of the visual tokens, see
-`reductions`, at consecutive or at the original positions by coin flip, so that no way of reducing tokens is
-new to the model and none is favoured. Heads ask for what must be looked up on the way to an answer, from the
-first step; they are thrown away afterwards.
+beside the stages before. Stage 5 goes on with the tokens of the trained tower, which is frozen. Every batch
+reads another selection or average of the visual tokens, see `reductions`, at consecutive or at the original
+positions by coin flip, so that no way of reducing tokens is new to the model and none is favoured. Heads ask
+for what must be looked up on the way to an answer, from the first step; they are thrown away afterwards.
 """
 
 import numpy as np
