@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from compressor import load_model
+from compressor.training.bundled.model import export
+from compressor.training.bundled.schedule import save_weights
 from compressor.training.bundled.small import alignment, language, patches, reductions, stages, texts, vision
 from compressor.training.bundled.small.model import build_model, build_tokenizer, vocabulary
 from compressor.world import dense_scenes
@@ -144,6 +147,19 @@ def test_packed_chats_are_what_a_chat_reads() -> None:
     assert sum(label != texts.IGNORE for label in packed.labels) == asked
 
 
+def test_the_checkpoint_is_small_and_the_library_reads_it_as_it_was_trained(model, tmp_path) -> None:
+    export(build_model(), build_tokenizer(), tmp_path)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    assert max(sizes) < 10e6 and sum(sizes) < 24e6
+    loaded = load_model(tmp_path)
+    question = "What is in the top left? Answer in one word."
+    first, later = (loaded.prompt_ids(question, first=first) for first in (True, False))
+    assert first == [*language.PREFIX, loaded.image_token_id, *texts.question_ids(question)]
+    assert later == [language.PREFIX[1], *texts.question_ids(question)]
+    tokens = loaded.encode(dense_scenes.picture(0))
+    assert tokens.embeddings.shape == (576, 192)
+
+
 def test_the_heads_ask_at_the_words_on_which_questions_turn() -> None:
     layout = dense_scenes.layout(7)
     packed = texts.pack(layout, np.random.default_rng(1), 3000)
@@ -193,6 +209,17 @@ def _train(folder, stage: str) -> dict[str, torch.Tensor]:
     else:
         stages.train_language(folder, 2, 2, pictures=16, length=60)
     return torch.load(folder / f"{stage}.pt", weights_only=True)["model"]
+
+
+def test_a_run_goes_on_from_weights_without_the_optimizer(tmp_path) -> None:
+    stages.train_crowds(tmp_path, 1, 1)
+    save_weights(tmp_path / "crowds.pt", tmp_path / "handed" / "crowds.pt")
+    assert (tmp_path / "handed" / "crowds.pt").stat().st_size < 10_000_000
+    stages.train_crowds(tmp_path / "handed", 2, 1)
+    before, after = (torch.load(p / "crowds.pt", weights_only=True) for p in (tmp_path, tmp_path / "handed"))
+    assert (before["step"], after["step"]) == (1, 2)
+    near = max((after["model"][n] - w).abs().max().item() for n, w in before["model"].items())
+    assert 0 < near < 0.02
 
 
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, monkeypatch) -> None:

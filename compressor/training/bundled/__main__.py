@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.training.bundled import stages as tiny
+from compressor.training.bundled.schedule import save_weights
 from compressor.training.bundled.small import stages as small
 
 _KEEP_MEMORY = {
@@ -80,11 +81,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of the stage, in place of its own number")
     parser.add_argument("--batch", type=int, help="of the stage, in place of its own size")
     parser.add_argument("--target", type=Path, help="of export; default: assets/models/NAME")
+    parser.add_argument("--weights", type=Path, help="train nothing; write the weights to go on from here")
     args = parser.parse_args()
     recipe = RECIPES[args.recipe]
     if args.stage not in (None, "export", *recipe.stages):
         parser.error(f"{args.recipe} has no stage {args.stage}; it has {', '.join(recipe.stages)} and export")
     folder = args.folder or Path("runs") / args.recipe
+    if args.weights:
+        for name in recipe.stages:
+            if (folder / f"{name}.pt").exists() and not recipe.passed(name, folder):
+                save_weights(folder / f"{name}.pt", args.weights / f"{name}.pt")
+        return
     for name, stage in recipe.stages.items():
         if args.stage == name or (args.stage is None and not recipe.passed(name, folder)):
             stage.train(folder, args.steps or stage.steps, args.batch or stage.batch)
