@@ -37,9 +37,13 @@ def add(commands: argparse._SubParsersAction) -> None:
     evaluate = commands.add_parser("evaluate", help="accuracy on the multi-turn dialogues of a benchmark")
     option = evaluate.add_argument
     add_model(evaluate)
-    option("--data", default="scenes", help="scenes, scenes-a, scenes-b, gqa, vqa-v2, convbench, video-mme")
+    option(
+        "--data",
+        default="scenes",
+        help="scenes, scenes-a, scenes-b, dense-scenes, gqa, vqa-v2, convbench, video-mme",
+    )
     option("--folder", type=Path, help="that holds the files of the benchmark")
-    option("--split", default="validation", help="train or validation")
+    option("--split", default="validation", help="train or validation; choosing, of dense-scenes")
     option(
         "--methods",
         type=names,
@@ -152,12 +156,13 @@ def _label(folder: Path) -> str:
 
 
 def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
+    from compressor.data.benchmarks import get_benchmark
     from compressor.evaluation import references
     from compressor.evaluation.answering import Setting, weights_digest
 
     if name not in REFERENCES:
         raise InvalidOptionError(f"There is no reference {name!r}; choose among {', '.join(REFERENCES)}.")
-    if name == "oracle" and not args.data.startswith("scenes"):
+    if name == "oracle" and get_benchmark(args.data).needs_folder:
         raise InvalidOptionError("The oracle knows where objects are in generated scenes only: leave it out.")
     if name == "topk":
         topk = references.TopK.load(ASSETS / "compressors" / f"{args.model}-topk" / "topk.pt")

@@ -73,9 +73,11 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def settings_of(args: argparse.Namespace) -> "Settings":
     """The recipe for the model, with what the command line replaces."""
+    from compressor.models.catalog import CARDS
     from compressor.training.settings import BUNDLED, PAPER
 
-    recipe = BUNDLED if args.model == "tiny" else PAPER
+    card = CARDS.get(args.model)
+    recipe = BUNDLED if card and card.recipe else PAPER
     given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
     if "rates" in given:
         given["rates"] = tuple(given["rates"])
@@ -161,7 +163,7 @@ def _about(args: argparse.Namespace, samples: "FrozenSamples", checks: "FrozenSa
 def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialogue"]]:
     from compressor.data.benchmarks import get_benchmark
 
-    bundled = args.data.startswith("scenes")
+    bundled = not get_benchmark(args.data).needs_folder
     count = (3072 if bundled else 20_000) if args.dialogues is None else args.dialogues
     turns = (8 if bundled else 3) if args.turns is None else args.turns
     if count < 1 or args.validation < 1:

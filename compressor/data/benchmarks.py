@@ -9,7 +9,7 @@ from typing import Literal
 from compressor.data import convbench, gqa, video_mme, vqa_v2
 from compressor.dialogues import Dialogue
 from compressor.errors import DataError, UnknownBenchmarkError
-from compressor.world import scenes
+from compressor.world import dense_scenes, scenes
 from compressor.world.layout import CLASSES
 from compressor.world.questions import KINDS
 
@@ -35,7 +35,7 @@ class Benchmark:
 
     Args:
         name: as it is asked for; title: as it is printed.
-        scorer: exact match, VQA soft accuracy, the letter of a choice, or a judge's 1 to 10.
+        scorer: exact match, share of the facts, VQA soft accuracy, letter of a choice, or a judge's 1 to 10.
         max_new_tokens: length at which an answer ends at the latest.
         needs_folder: whether it is read from files that the user has.
         splits: those it has.
@@ -45,7 +45,7 @@ class Benchmark:
 
     name: str
     title: str
-    scorer: Literal["exact", "vqa", "choice", "judge"]
+    scorer: Literal["exact", "facts", "vqa", "choice", "judge"]
     max_new_tokens: int
     needs_folder: bool
     splits: tuple[str, ...]
@@ -64,7 +64,7 @@ class Benchmark:
         """The first dialogues of a split, the same ones in every run; no picture is loaded yet.
 
         Args:
-            split: "train" or "validation".
+            split: one of ``splits``.
             count: how many at most; None for all that the files give, and 500 of the generated world.
             folder: the files, in the layout that the module of the benchmark describes.
             seed: of the grouping and the order, see ``grouping``; in a generated world, which million of
@@ -96,6 +96,18 @@ class Benchmark:
         return found
 
 
+def _scene_seeds(first: int, millions: int, count: int | None, seed: int) -> range:
+    """The seeds of ``count`` scenes of the ``seed``-th million after ``first``."""
+    count = SCENES if count is None else count
+    if not 0 <= seed < millions or count > SCENES_PER_SEED:
+        raise DataError(
+            f"There are {SCENES_PER_SEED} scenes for each seed from 0 to {millions - 1}, "
+            f"not {count} for {seed}."
+        )
+    begin = first + seed * SCENES_PER_SEED
+    return range(begin, begin + count)
+
+
 def _scenes(
     kinds: tuple[str, ...],
     classes: tuple[str, ...],
@@ -105,14 +117,21 @@ def _scenes(
     seed: int,
     turns: int,
 ) -> list[Dialogue]:
-    count = SCENES if count is None else count
     first = scenes.FIRST_TRAINING if split == "train" else scenes.HELD_OUT
-    if not 0 <= seed < SEEDS or count > SCENES_PER_SEED:
-        raise DataError(
-            f"There are {SCENES_PER_SEED} scenes for each seed from 0 to {SEEDS - 1}, not {count} for {seed}."
-        )
-    begin = first + seed * SCENES_PER_SEED
-    return [scenes.dialogue(begin + i, turns, kinds, classes) for i in range(count)]
+    seeds = _scene_seeds(first, SEEDS, count, seed)
+    return [scenes.dialogue(number, turns, kinds, classes) for number in seeds]
+
+
+def _dense_scenes(
+    split: str, count: int | None, folder: Path | None, seed: int, turns: int
+) -> list[Dialogue]:
+    first, end = {
+        "train": (dense_scenes.FIRST_TRAINING, dense_scenes.CHOOSING),
+        "choosing": (dense_scenes.CHOOSING, dense_scenes.HELD_OUT),
+        "validation": (dense_scenes.HELD_OUT, 2 * dense_scenes.HELD_OUT),
+    }[split]
+    seeds = _scene_seeds(first, (end - first) // SCENES_PER_SEED, count, seed)
+    return [dense_scenes.dialogue(number, turns) for number in seeds]
 
 
 _BOTH = ("train", "validation")
@@ -122,6 +141,15 @@ _BENCHMARKS = {
         Benchmark("scenes", "Scenes", "exact", 16, False, _BOTH, partial(_scenes, KINDS, tuple(CLASSES))),
         Benchmark("scenes-a", "Scenes A", "exact", 16, False, _BOTH, partial(_scenes, KINDS_A, CLASSES_A)),
         Benchmark("scenes-b", "Scenes B", "exact", 16, False, _BOTH, partial(_scenes, KINDS_B, CLASSES_B)),
+        Benchmark(
+            "dense-scenes",
+            "Dense scenes",
+            "facts",
+            256,
+            False,
+            ("train", "choosing", "validation"),
+            _dense_scenes,
+        ),
         Benchmark("gqa", "MT-GQA", "exact", 16, True, _BOTH, gqa.dialogues),
         Benchmark("vqa-v2", "MT-VQA-v2", "vqa", 16, True, _BOTH, vqa_v2.dialogues),
         Benchmark("convbench", "ConvBench", "judge", 512, True, ("validation",), convbench.dialogues, True),

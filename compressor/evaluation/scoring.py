@@ -7,6 +7,7 @@ from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.choice import chosen_letter
 from compressor.evaluation.vqa import soft_accuracy
+from compressor.world.dense.sentences import grade
 
 Scorer = Callable[[str, Turn], float]
 
@@ -24,6 +25,10 @@ def _exact(answer: str, turn: Turn) -> float:
     return float(exact_match(answer, turn.answer))
 
 
+def _facts(answer: str, turn: Turn) -> float:
+    return grade(answer, turn.answer)
+
+
 def _vqa(answer: str, turn: Turn) -> float:
     if not turn.answers:
         raise InvalidOptionError(f"VQA accuracy needs the annotators' answers to {turn.question!r}.")
@@ -37,14 +42,14 @@ def _choice(answer: str, turn: Turn) -> float:
     return float(truth is not None and chosen_letter(answer, turn.options) == truth)
 
 
-SCORERS: dict[str, Scorer] = {"exact": _exact, "vqa": _vqa, "choice": _choice}
+SCORERS: dict[str, Scorer] = {"exact": _exact, "facts": _facts, "vqa": _vqa, "choice": _choice}
 
 
 def scorer(name: str) -> Scorer:
     """The rule of a benchmark: from an answer and its turn to a score in [0, 1].
 
     Args:
-        name: "exact" (generated scenes, GQA), "vqa" (VQA v2) or "choice" (Video-MME).
+        name: "exact" (generated scenes, GQA), "facts" (dense scenes), "vqa" (VQA v2) or "choice" (Video-MME).
     Raises:
         InvalidOptionError: there is no such rule, or answers are marked by a judge instead.
     """

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError
 from compressor.models.repository_files import RepositoryFiles
 from compressor.models.weight_files import PICKLED, SAFETENSORS
@@ -139,6 +140,8 @@ class ModelCard:
         revision: the commit of the repository; None is unpinned, its newest.
         notice: what a person should know before judging the answers; may be empty.
         generated_world: whether it knows the world of `compressor.world` alone, and its questions.
+        recipe: of `compressor.training.bundled`, by which a bundled model was trained; empty for others.
+            Compressors for a model that has one are trained by the settings for bundled models.
     """
 
     name: str
@@ -154,6 +157,12 @@ class ModelCard:
     revision: str | None = None
     notice: str = ""
     generated_world: bool = False
+    recipe: str = ""
+
+
+def _available(card: ModelCard) -> bool:
+    """Whether a model can be had: from the Hub, or because its files are here; one in training has none."""
+    return bool(card.repository) or (ASSETS / "models" / card.name / "config.json").is_file()
 
 
 _LLAMA_2 = "Llama 2 Community License"
@@ -173,6 +182,21 @@ CARDS: dict[str, ModelCard] = {
             notice="This model knows only its own world, generated scenes of emoji on discs: "
             "what it says about a photograph means nothing.",
             generated_world=True,
+            recipe="tiny",
+        ),
+        ModelCard(
+            "small",
+            "Small LLaVA (bundled)",
+            "A LLaVA of five million parameters that chats in sentences about generated scenes of many small "
+            "objects. Good for seeing what compression loses.",
+            "llava",
+            "",
+            "Apache-2.0",
+            576,
+            0.01,
+            notice="This model knows only its own world, generated scenes of emoji and signs: "
+            "what it says about a photograph means nothing.",
+            recipe="small",
         ),
         ModelCard(
             "llava-1.5-7b",
@@ -231,11 +255,12 @@ CARDS: dict[str, ModelCard] = {
             7.1,
         ),
     )
+    if _available(card)
 }
 
 
 def list_models() -> list[ModelCard]:
-    """The cards of all models in the catalog, the bundled one first."""
+    """The cards of all models in the catalog, the bundled ones first."""
     return list(CARDS.values())
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from compressor.data import benchmarks
 from compressor.data.benchmarks import get_benchmark, list_benchmarks
 from compressor.errors import DataError, StudioError, UnknownBenchmarkError
-from compressor.world import questions, scenes
+from compressor.world import dense_scenes, questions, scenes
 from compressor.world.layout import CLASSES
 
 HALVES = {
@@ -27,6 +27,7 @@ def test_names_and_scorers():
         "scenes": "exact",
         "scenes-a": "exact",
         "scenes-b": "exact",
+        "dense-scenes": "facts",
         "gqa": "exact",
         "vqa-v2": "vqa",
         "convbench": "judge",
@@ -34,7 +35,7 @@ def test_names_and_scorers():
     }
     for benchmark in list_benchmarks():
         assert get_benchmark(benchmark.name) is benchmark
-        assert benchmark.needs_folder == (not benchmark.name.startswith("scenes"))
+        assert benchmark.needs_folder == ("scenes" not in benchmark.name)
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -71,6 +72,25 @@ def test_what_cannot_be_asked_of_the_generated_world(options):
 def test_only_convbench_leaves_dialogues_out(name, tmp_path):
     with pytest.raises(DataError, match="no picture may be missing: leave --skip-missing out"):
         get_benchmark(name).dialogues("validation", folder=tmp_path, left_out=print)
+
+
+def test_dense_scenes_are_those_of_their_seeds_in_three_ranges_apart():
+    dense = get_benchmark("dense-scenes")
+    firsts = {
+        "train": dense_scenes.FIRST_TRAINING,
+        "choosing": dense_scenes.CHOOSING,
+        "validation": dense_scenes.HELD_OUT,
+    }
+    for split, first in firsts.items():
+        found = dense.dialogues(split, count=2, seed=1, turns=4)
+        assert [d.id for d in found] == [f"dense-scene-{first + 1_000_000 + i}" for i in range(2)]
+        assert found[0].turns == dense_scenes.dialogue(first + 1_000_000, 4).turns
+    with pytest.raises(DataError, match="each seed from 0 to 699"):
+        dense.dialogues("train", seed=700)
+    with pytest.raises(DataError, match="each seed from 0 to 99"):
+        dense.dialogues("choosing", seed=100)
+    longest = max(len(t.answer.split()) for d in dense.dialogues("validation") for t in d.turns)
+    assert 1.5 * longest < dense.max_new_tokens
 
 
 def test_scenes_are_those_of_their_seeds():

@@ -32,6 +32,13 @@ def test_exact_match_forgives_case_space_and_closing_punctuation_only(prediction
     assert scorer("exact")(prediction, Turn("what is it?", truth)) == float(expected)
 
 
+def test_facts_are_right_wrong_or_partly_right() -> None:
+    turn = Turn("What is in the center?", "In the middle-center there is a cat and a dog.")
+    assert scorer("facts")("In the middle-center there is a dog and a cat.", turn) == 1.0
+    assert scorer("facts")("In the middle-center there is a dog.", turn) == pytest.approx(2 / 3)
+    assert scorer("facts")("cat", turn) == 0.0
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -9,9 +9,11 @@ from huggingface_hub import constants
 from transformers import LlavaNextConfig
 
 from compressor import Fit, best_way, fit, list_models
+from compressor.assets import ASSETS
 from compressor.geometry import llava_next_layout, xcomposer_layout
-from compressor.models import machine
+from compressor.models import catalog, machine
 from compressor.models.catalog import CARDS, FAMILIES
+from compressor.training.bundled.__main__ import RECIPES
 
 GB = 10**9
 
@@ -36,6 +38,7 @@ def test_the_catalog():
     cards = {card.name: card for card in list_models()}
     assert list(cards) == [
         "tiny",
+        *(["small"] if (ASSETS / "models" / "small" / "config.json").is_file() else []),
         "llava-1.5-7b",
         "llava-1.5-13b",
         "llava-next-7b",
@@ -45,7 +48,21 @@ def test_the_catalog():
     assert "only" in cards["tiny"].notice and cards["llava-1.5-7b"].image_tokens == 576
     assert all(card.family in FAMILIES for card in cards.values())
     assert all(card.description.endswith(".") and card.licence for card in cards.values())
-    assert all(card.repository.count("/") == 1 for card in list_models()[1:])
+    assert all(card.repository.count("/") == 1 for card in list_models() if not card.recipe)
+    assert all(card.repository == "" and card.recipe == card.name for card in list_models() if card.recipe)
+
+
+def test_a_bundled_model_without_files_is_not_listed(tmp_path, monkeypatch):
+    bundled, remote = CARDS["tiny"], CARDS["llava-1.5-7b"]
+    monkeypatch.setattr(catalog, "ASSETS", tmp_path)
+    assert not catalog._available(bundled) and catalog._available(remote)
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "models" / "tiny" / "config.json").touch()
+    assert catalog._available(bundled)
+
+
+def test_bundled_models_have_a_recipe_that_exists():
+    assert {card.recipe for card in CARDS.values() if card.recipe} <= set(RECIPES)
 
 
 def test_no_family_downloads_code():

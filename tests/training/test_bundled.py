@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from compressor.training.bundled import language, vision
-from compressor.training.bundled.__main__ import train_vision
 from compressor.training.bundled.model import build_model, build_tokenizer, vocabulary
+from compressor.training.bundled.stages import train_vision
 from compressor.world import questions, scenes
 
 

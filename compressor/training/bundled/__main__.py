@@ -1,20 +1,22 @@
-"""Trains the bundled model: stages ``vision``, ``alignment``, ``language``, then ``export``, or one of them.
+"""Trains a bundled model from nothing: all stages of its recipe in turn, then ``export``, or one of them.
 
-Each stage goes on where a killed run stopped; one that has ended is passed over. Freed memory is kept by the
-process: touching fresh pages costs more than half of the time of the vision stage otherwise.
+Each stage goes on where a killed run stopped; one that has ended, or whose next has begun, is passed over.
+Everything goes by the number of the step, never by the clock, so a run that was killed ends with the weights
+of one that was not.
+Freed memory is kept by the process: touching fresh pages costs more than half of the time of the vision stage
+otherwise. Where other work shares the processor, OMP_NUM_THREADS=1 does more steps than two threads.
 """
 
 import argparse
 import os
-import shutil
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import torch
-
-if TYPE_CHECKING:
-    from transformers import LlavaForConditionalGeneration
+from compressor.training.bundled import stages as tiny
+from compressor.training.bundled.schedule import save_weights
+from compressor.training.bundled.small import stages as small
 
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -22,142 +24,79 @@ _KEEP_MEMORY = {
     "MALLOC_TOP_PAD_": "268435456",
 }
 
-FIRST_LANGUAGE_SCENE = 100_000_000  # beyond the scenes of stage 1
-POOL_SIZE = 8000  # scenes; 80 KiB of features each
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a recipe: what trains it, given folder, steps and batch size, and the usual ones."""
+
+    train: Callable[[Path, int, int], None]
+    steps: int
+    batch: int
+    next: str = ""  # the stage that goes on from this one's weights
 
 
-def train_vision(folder: Path, steps: int, size: int, of: int | None = None) -> None:
-    """Stage 1; leaves ``vision.pt`` in ``folder``; ``of`` is the schedule's length if it stops early."""
-    from compressor.training.bundled import vision
-    from compressor.training.bundled.model import build_model
-    from compressor.training.bundled.schedule import Run
+@dataclass(frozen=True)
+class Recipe:
+    """How a bundled model is made: its stages in order, and what writes the checkpoint at the end."""
 
-    torch.manual_seed(0)
-    model = build_model()
-    model.model.language_model.requires_grad_(False)
-    objective = vision.VisionObjective(model)
-    run = Run(folder, "vision", {"model": model, "objective": objective}, peak=1e-3)
-    for images, targets, present in vision.batches(run.step, steps, size):
-        _, tokens, cls = vision.read(model, images)
-        loss, accuracy = objective(tokens, cls, targets, present)
-        run.update(loss, of or steps)
-        if run.step % 50 == 0:
-            run.log(loss=round(loss.item(), 4), **{k: round(v, 3) for k, v in accuracy.items()})
-            run.save()
-    run.save()
+    stages: dict[str, Stage]
+    export: Callable[[Path, Path], None]
+
+    def passed(self, name: str, folder: Path) -> bool:
+        """Whether a later stage has begun with what this one gives."""
+        after = self.stages[name].next
+        return bool(after) and ((folder / f"{after}.pt").exists() or self.passed(after, folder))
 
 
-def train_alignment(folder: Path, steps: int, size: int, scenes_count: int = 1500) -> None:
-    """Stage 2 on the tower of ``vision.pt``; leaves ``alignment.pt`` in ``folder``."""
-    import numpy as np
-
-    from compressor.training.bundled import alignment, language
-    from compressor.training.bundled.schedule import Run
-
-    torch.manual_seed(0)
-    model = _restored(folder / "vision.pt")
-    model.requires_grad_(False)
-    model.model.multi_modal_projector.requires_grad_(True)
-    run = Run(folder, "alignment", {"model": model}, peak=2e-3)
-    if run.step == steps:
-        return
-    pool = language.FeaturePool(model, FIRST_LANGUAGE_SCENE, scenes_count)
-    pool.grow(scenes_count)
-    while run.step < steps:
-        rows = np.random.default_rng([run.step, 13]).choice(scenes_count, size=size, replace=False)
-        described = [alignment.word_sums(model, pool.layouts[i]) for i in rows]
-        sums, clear = (torch.stack(parts) for parts in zip(*described, strict=True))
-        loss = alignment.alignment_loss(
-            model.model.multi_modal_projector(pool.features[rows].float()), sums, clear
-        )
-        run.update(loss, steps)
-        if run.step % 50 == 0:
-            run.log(loss=round(loss.item(), 4), variance=round(sums[clear].var().item(), 4))
-    run.save()
-
-
-def _restored(path: Path) -> "LlavaForConditionalGeneration":
-    from compressor.training.bundled.model import build_model
-
-    model = build_model()
-    model.load_state_dict(torch.load(path, weights_only=True)["model"])
-    return model
-
-
-def train_language(folder: Path, steps: int, size: int, turns: int = 12) -> None:
-    """Stage 3 on the tower and projector of ``alignment.pt``; leaves ``language.pt`` in ``folder``."""
-    import numpy as np
-    from torch.nn import functional as F
-
-    from compressor.training.bundled import language
-    from compressor.training.bundled.schedule import Run
-    from compressor.world import scenes
-
-    torch.manual_seed(0)
-    model = _restored(folder / "alignment.pt")
-    model.model.vision_tower.requires_grad_(False)
-    heads = language.LookupHeads(model.config.text_config.hidden_size)
-    validation = language.FeaturePool(model, scenes.HELD_OUT + 1_000_000, 100)
-    validation.grow(100)
-    run = Run(folder, "language", {"model": model, "heads": heads}, peak=1e-3)
-    pool = language.FeaturePool(model, FIRST_LANGUAGE_SCENE, POOL_SIZE)
-    while run.step < steps:
-        pool.grow(1500 + 4 * run.step)
-        rng = np.random.default_rng([run.step, 11])
-        rows = rng.choice(pool.count, size=size, replace=False)
-        texts = [language.pack(pool.layouts[i], rng, turns, language.TRAINING_KINDS) for i in rows]
-        ids, labels, targets = language.collate(texts)
-        weights, positions = language.draw_reduction(rng, run.step / steps, pool.features.shape[1])
-        tokens = model.model.multi_modal_projector(pool.features[rows].float())
-        gapped = rng.random() < 0.5
-        hidden = language.forward(
-            model,
-            weights @ tokens,
-            ids,
-            positions if gapped else torch.arange(len(positions)),
-            weights.shape[1] if gapped else len(positions),
-        )
-        lookups, accuracy = heads(hidden, targets)
-        asked = labels != language.IGNORE
-        answers = F.cross_entropy(model.lm_head(hidden[-1][asked]), labels[asked])
-        run.update(answers + 0.1 * lookups, steps)
-        if run.step % 50 == 0:
-            shown = {k: round(v, 2) for k, v in accuracy.items()}
-            run.log(loss=round(answers.item(), 4), tokens=len(positions), lookups=shown)
-        if run.step % 250 == 0:
-            run.log(validation=language.validate(model, validation))
-            run.save()
-    run.save()
-
-
-def export_model(folder: Path, target: Path) -> None:
-    """Writes the model of ``language.pt`` as a checkpoint, with the log of its training."""
-    from compressor.training.bundled.model import export
-
-    export(_restored(folder / "language.pt"), target)
-    shutil.copy(folder / "log.jsonl", target / "training.jsonl")
-
-
-STAGES = {
-    "vision": (train_vision, 2200),
-    "alignment": (train_alignment, 600),
-    "language": (train_language, 2400),
+RECIPES = {
+    "tiny": Recipe(
+        {
+            "vision": Stage(tiny.train_vision, 2200, 16, "alignment"),
+            "alignment": Stage(tiny.train_alignment, 600, 16, "language"),
+            "language": Stage(tiny.train_language, 2400, 16),
+        },
+        tiny.export_model,
+    ),
+    "small": Recipe(
+        {
+            "crowds": Stage(small.train_crowds, 2400, 8, "vision"),
+            "vision": Stage(small.train_vision, 1600, 8, "alignment"),
+            "alignment": Stage(small.train_alignment, 600, 16, "language"),
+            "words": Stage(small.train_words, 9000, 6, "language"),
+            "language": Stage(small.train_language, 5000, 8),
+        },
+        small.export_model,
+    ),
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m compressor.training.bundled", description=__doc__)
-    parser.add_argument("--stage", choices=(*STAGES, "export"), help="only this one; default: all in turn")
-    parser.add_argument("--folder", type=Path, default=Path("runs/bundled"), help="checkpoints and log")
+    parser.add_argument(
+        "recipe", nargs="?", choices=tuple(RECIPES), default="tiny", help="the model to train"
+    )
+    every = dict.fromkeys([stage for recipe in RECIPES.values() for stage in recipe.stages] + ["export"])
+    parser.add_argument("--stage", choices=tuple(every), help="only this one; default: all in turn")
+    parser.add_argument("--folder", type=Path, help="checkpoints and log; default: runs/NAME")
     parser.add_argument("--steps", type=int, help="of the stage, in place of its own number")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--target", type=Path, default=Path("assets/models/tiny"), help="of export")
+    parser.add_argument("--batch", type=int, help="of the stage, in place of its own size")
+    parser.add_argument("--target", type=Path, help="of export; default: assets/models/NAME")
+    parser.add_argument("--weights", type=Path, help="train nothing; write the weights to go on from here")
     args = parser.parse_args()
-    for stage, (train, steps) in STAGES.items():
-        if args.stage in (None, stage):
-            train(args.folder, args.steps or steps, args.batch)
+    recipe = RECIPES[args.recipe]
+    if args.stage not in (None, "export", *recipe.stages):
+        parser.error(f"{args.recipe} has no stage {args.stage}; it has {', '.join(recipe.stages)} and export")
+    folder = args.folder or Path("runs") / args.recipe
+    if args.weights:
+        for name in recipe.stages:
+            if (folder / f"{name}.pt").exists() and not recipe.passed(name, folder):
+                save_weights(folder / f"{name}.pt", args.weights / f"{name}.pt")
+        return
+    for name, stage in recipe.stages.items():
+        if args.stage == name or (args.stage is None and not recipe.passed(name, folder)):
+            stage.train(folder, args.steps or stage.steps, args.batch or stage.batch)
     if args.stage in (None, "export"):
-        export_model(args.folder, args.target)
+        recipe.export(folder, args.target or Path("assets/models") / args.recipe)
 
 
 if __name__ == "__main__":

@@ -102,9 +102,8 @@ def build_config() -> LlavaConfig:
     )
 
 
-def grid_positions(width: int) -> torch.Tensor:
-    """Sines and cosines of row and column, (n, width): near patches start with like vectors."""
-    side = IMAGE_SIZE // PATCH
+def grid_positions(width: int, side: int) -> torch.Tensor:
+    """Sines and cosines of row and column, (side * side, width): near patches start with like vectors."""
     frequencies = (2 * math.pi / side) * 2 ** torch.linspace(-1, 2.5, width // 4)
     phase = torch.arange(side)[:, None] * frequencies
     waves = torch.cat([phase.sin(), phase.cos()], 1)  # (side, width / 2)
@@ -112,28 +111,34 @@ def grid_positions(width: int) -> torch.Tensor:
     return torch.cat([rows, columns], -1).reshape(side * side, width)
 
 
-def build_model() -> LlavaForConditionalGeneration:
-    """A freshly initialised model, in float32.
+def initialise(model: LlavaForConditionalGeneration, words: list[str], pairs: dict[str, str]) -> None:
+    """Draws the weights of a new model.
 
-    Word embeddings start with unit variance, plurals near their singulars; the final norm scales by
-    1 / sqrt(d). Queries start equal to keys: a token first attends to its likes,
+    Word embeddings start with unit variance, the second word of each pair near the first; the final norm
+    scales by 1 / sqrt(d). Queries start equal to keys: a token first attends to its likes,
     and in the vision tower, whose positions start as waves along rows and columns, to its neighbours.
     """
-    model = LlavaForConditionalGeneration(build_config()).float()
-    words, language = vocabulary(), model.model.language_model
+    language = model.model.language_model
     table = language.embed_tokens.weight.data.normal_(0, 1)
-    for name, plural in CLASSES.items():
-        row = table[words.index(plural)]
-        row.mul_(0.3).add_(table[words.index(name)])
+    for word, near in pairs.items():
+        row = table[words.index(near)]
+        row.mul_(0.3).add_(table[words.index(word)])
     language.norm.weight.data.fill_(language.config.hidden_size**-0.5)
     tower = model.model.vision_tower
-    tower.embeddings.position_embedding.weight.data[1:] = 0.5 * grid_positions(tower.config.hidden_size)
+    side = tower.config.image_size // tower.config.patch_size
+    tower.embeddings.position_embedding.weight.data[1:] = 0.5 * grid_positions(tower.config.hidden_size, side)
     for layer in tower.encoder.layers:
         layer.self_attn.q_proj.weight.data.copy_(layer.self_attn.k_proj.weight.data.normal_(0, 0.08))
     for layer in language.layers:
         for weight in (w for name, w in layer.named_parameters() if name.endswith("proj.weight")):
             weight.data.normal_(0, weight.shape[1] ** -0.5)  # so that a layer speaks as loudly as the words
         layer.self_attn.q_proj.weight.data.copy_(layer.self_attn.k_proj.weight.data.normal_(0, 0.06))
+
+
+def build_model() -> LlavaForConditionalGeneration:
+    """A freshly initialised model, in float32."""
+    model = LlavaForConditionalGeneration(build_config()).float()
+    initialise(model, vocabulary(), CLASSES)
     return model
 
 
@@ -147,18 +152,19 @@ CHAT_TEMPLATE = (
 )
 
 
-def export(model: LlavaForConditionalGeneration, folder: Path) -> None:
+def export(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes a float16 checkpoint that the stock ``from_pretrained`` of model and processor reads."""
     model.half().save_pretrained(folder)
+    side = model.config.vision_config.image_size
     images = CLIPImageProcessorPil(
-        size={"shortest_edge": IMAGE_SIZE},
-        crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
     LlavaProcessor(
         image_processor=images,
-        tokenizer=build_tokenizer(),
+        tokenizer=tokenizer,
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE,

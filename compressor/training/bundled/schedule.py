@@ -36,7 +36,8 @@ class Run:
             saved = torch.load(self.path, weights_only=True)
             for name, part in parts.items():
                 part.load_state_dict(saved[name])
-            self.optimizer.load_state_dict(saved["optimizer"])
+            if "optimizer" in saved:  # `save_weights` leaves it out: its averages then begin anew
+                self.optimizer.load_state_dict(saved["optimizer"])
             self.step, self.seconds = saved["step"], saved["seconds"]
 
     def update(self, loss: torch.Tensor, steps: int) -> None:
@@ -66,3 +67,19 @@ class Run:
         state |= {"optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.elapsed()}
         torch.save(state, self.path.with_suffix(".tmp"))
         os.replace(self.path.with_suffix(".tmp"), self.path)
+
+
+def save_weights(path: Path, target: Path) -> None:
+    """Writes the state of a stage small enough to hand over: float16, without the optimizer.
+
+    A run that goes on from it has the same schedule, but not the very weights of one that was not stopped.
+    """
+
+    def half(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: half(inner) for key, inner in value.items()}
+        return value.half() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    state = torch.load(path, weights_only=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({key: half(value) for key, value in state.items() if key != "optimizer"}, target)

@@ -1,0 +1,1 @@
+"""The recipe of the bundled model ``small``, which chats in sentences about the world's second edition."""
