@@ -11,10 +11,10 @@ import gradio as gr
 
 from app import settings
 from app.allocator import share_freed_memory
-from app.interface import build
-from app.loading import Shelf, local_models
-from app.sessions import VisitStore
-from app.theme import STYLE_SHEET, studio_theme
+from app.model_pool import Shelf, local_models
+from app.page.theme import STYLE_SHEET, studio_theme
+from app.page.wiring import build
+from app.session_store import VisitStore
 from app.uploads import MAX_BYTES
 from compressor.errors import InvalidOptionError
 

@@ -9,37 +9,37 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from compressor.chat.session import ChatSession
+    from compressor.chat.turns import ChatTurn, TurnStats
     from compressor.geometry import TokenLayout
     from compressor.methods.registry import MethodInfo, get_method, list_methods
     from compressor.models.base import VisionLanguageModel
     from compressor.models.catalog import ModelCard, Option, list_models, model_options
-    from compressor.models.directory import card_of
-    from compressor.models.loading import load_model
-    from compressor.models.machine import Fit, best_way, fit
+    from compressor.models.loading.checkpoint import card_of
+    from compressor.models.loading.load import load_model
+    from compressor.models.loading.memory import Fit, best_way, fit
     from compressor.projection import Projection, token_budget
-    from compressor.session import ChatSession
     from compressor.tokens import ImageTokens
-    from compressor.turns import ChatTurn, TurnStats
 
 _HOMES = {
-    "load_model": "compressor.models.loading",
+    "load_model": "compressor.models.loading.load",
     "list_models": "compressor.models.catalog",
     "get_method": "compressor.methods.registry",
     "list_methods": "compressor.methods.registry",
-    "ChatSession": "compressor.session",
+    "ChatSession": "compressor.chat.session",
     "Projection": "compressor.projection",
     "ImageTokens": "compressor.tokens",
     "TokenLayout": "compressor.geometry",
-    "ChatTurn": "compressor.turns",
-    "TurnStats": "compressor.turns",
+    "ChatTurn": "compressor.chat.turns",
+    "TurnStats": "compressor.chat.turns",
     "MethodInfo": "compressor.methods.registry",
     "ModelCard": "compressor.models.catalog",
     "Option": "compressor.models.catalog",
     "model_options": "compressor.models.catalog",
-    "Fit": "compressor.models.machine",
-    "best_way": "compressor.models.machine",
-    "card_of": "compressor.models.directory",
-    "fit": "compressor.models.machine",
+    "Fit": "compressor.models.loading.memory",
+    "best_way": "compressor.models.loading.memory",
+    "card_of": "compressor.models.loading.checkpoint",
+    "fit": "compressor.models.loading.memory",
     "VisionLanguageModel": "compressor.models.base",
     "token_budget": "compressor.projection",
 }

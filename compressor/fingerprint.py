@@ -31,7 +31,7 @@ def of_model(model: VisionLanguageModel) -> Fields:
     stand for them.
     """
     # imports transformers, which takes seconds; who has a model has it already
-    from compressor.models.four_bit import is_four_bit
+    from compressor.models.loading.quantization import is_four_bit
 
     return {
         "model": model.name,

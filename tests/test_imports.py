@@ -23,21 +23,7 @@ ALLOWED = {
     "models": {"tokens", "geometry", "projection", "errors", "assets"},
     "fingerprint": {"models", "dialogues", "errors"},
     "decoding": {"models.base", "errors"},
-    "turns": {"decoding", "options", "errors"},
-    "prompt_pruning": {"methods", "decoding", "projection", "tokens"},
-    "reading": {"models.base", "decoding"},
-    "replies": {"models.base", "decoding", "reading", "errors"},
-    "session": {
-        "turns",
-        "prompt_pruning",
-        "reading",
-        "models",
-        "methods",
-        "decoding",
-        "projection",
-        "tokens",
-        "errors",
-    },
+    "chat": {"decoding", "methods", "models", "options", "projection", "tokens", "errors"},
 }
 LOWER = set(ALLOWED)
 ALLOWED["training"] = ALLOWED["evaluation"] = LOWER

@@ -69,7 +69,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """Answers, marks and prints tables, and writes JSON where asked; processes share the answering."""
     from compressor.data.benchmarks import get_benchmark
-    from compressor.evaluation.processes import launched
+    from compressor.evaluation.distributed import launched
     from compressor.evaluation.run_folder import RunFolder
 
     state, benchmark = launched(), get_benchmark(args.data)
@@ -157,7 +157,7 @@ def _label(folder: Path) -> str:
 
 def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
     from compressor.data.benchmarks import get_benchmark
-    from compressor.evaluation import references
+    from compressor.evaluation import baselines
     from compressor.evaluation.answering import Setting, weights_digest
 
     if name not in REFERENCES:
@@ -165,9 +165,9 @@ def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
     if name == "oracle" and get_benchmark(args.data).needs_folder:
         raise InvalidOptionError("The oracle knows where objects are in generated scenes only: leave it out.")
     if name == "topk":
-        topk = references.TopK.load(ASSETS / "compressors" / f"{args.model}-topk" / "topk.pt")
+        topk = baselines.TopK.load(ASSETS / "compressors" / f"{args.model}-topk" / "topk.pt")
         return Setting("reference: topk", rate, topk.project, weights=weights_digest(topk))
-    project = references.grid_sample if name == "grid" else references.oracle
+    project = baselines.grid_sample if name == "grid" else baselines.oracle
     return Setting(f"reference: {name}", rate, project)
 
 
@@ -182,7 +182,7 @@ def _answers(
     from tqdm import tqdm
 
     from compressor.evaluation.accuracy import collect
-    from compressor.evaluation.processes import launched
+    from compressor.evaluation.distributed import launched
 
     state, found = launched(), {}
     share = -(-sum(len(dialogues) * len(settings) for dialogues, settings in asked) // state.num_processes)

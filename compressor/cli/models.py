@@ -13,11 +13,11 @@ def add(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> None:
     """A paragraph per model of the catalog: its card, and whether it fits."""
     from compressor import fit, list_models
-    from compressor.models import machine
+    from compressor.models.loading import memory
 
-    device = machine.choose_device(None)
-    free, total = machine.memory(device)
-    dtype = str(machine.default_dtype(device)).removeprefix("torch.")
+    device = memory.choose_device(None)
+    free, total = memory.memory(device)
+    dtype = str(memory.default_dtype(device)).removeprefix("torch.")
     print(f"This machine: {device.type}, {total / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB free; {dtype}.")
     for card in list_models():
         found = fit(card)

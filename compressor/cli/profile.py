@@ -91,13 +91,13 @@ def _require_speed(args: argparse.Namespace) -> None:
     Raises:
         ModelUnavailableError: it is too large, and no device was named.
     """
-    from compressor.models import machine
     from compressor.models.catalog import CARDS
-    from compressor.models.weight_files import stored_bytes
+    from compressor.models.loading import memory
+    from compressor.models.loading.files import stored_bytes
 
     card = CARDS.get(args.model)
     gigabytes = card.memory_gb if card else stored_bytes(Path(args.model)) / 1e9
-    if args.device is None and machine.choose_device(None).type == "cpu" and gigabytes > CPU_GB:
+    if args.device is None and memory.choose_device(None).type == "cpu" and gigabytes > CPU_GB:
         raise ModelUnavailableError(
             f"There is no GPU here, and {args.model} has {gigabytes:.1f} GB of weights, with which a CPU "
             "computes for hours: use a machine with a GPU, or give --device cpu to do it all the same."

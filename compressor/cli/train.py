@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from compressor.dialogues import Dialogue
     from compressor.models.base import VisionLanguageModel
-    from compressor.training.frozen import FrozenSamples
     from compressor.training.settings import Settings
+    from compressor.training.teacher_cache import FrozenSamples
     from compressor.training.trainer import Best, Trainer
 
 # options of the command that replace a setting of the recipe, with their types and what they are
@@ -138,11 +138,11 @@ def _dtype(args: argparse.Namespace, device: "torch.device") -> "torch.dtype":
     """What was asked for; else that of the device, but not float16, in which small gradients become zero."""
     import torch
 
-    from compressor.models import machine
+    from compressor.models.loading import memory
 
     if args.dtype:
         return getattr(torch, args.dtype)
-    native = machine.default_dtype(device)
+    native = memory.default_dtype(device)
     return torch.float32 if native == torch.float16 else native
 
 
@@ -183,11 +183,11 @@ def _prepare(
     accelerator: Any,
     name: str,
 ) -> "FrozenSamples":
-    from compressor.training import frozen
+    from compressor.training import teacher_cache
 
     share = (accelerator.process_index, accelerator.num_processes)
     with _bar(accelerator, f"frozen model, {name}", len(dialogues)) as bar:
-        samples = frozen.prepare(model, dialogues, args.cache, args.responses, *share, bar.update)
+        samples = teacher_cache.prepare(model, dialogues, args.cache, args.responses, *share, bar.update)
     accelerator.wait_for_everyone()
     return samples
 
@@ -197,7 +197,7 @@ def _generator(
 ) -> "nn.Module":
     import torch
 
-    from compressor.evaluation.references import TopK
+    from compressor.evaluation.baselines import TopK
     from compressor.methods.metacompress import MetaCompress
 
     if args.generator == "topk":

@@ -11,7 +11,7 @@ from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError, JudgeError
 from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer
 from compressor.evaluation.choice import chosen_letter
-from compressor.evaluation.processes import launched
+from compressor.evaluation.distributed import launched
 from compressor.evaluation.run_folder import RunFolder
 from compressor.evaluation.scoring import Scorer
 from compressor.models.base import VisionLanguageModel

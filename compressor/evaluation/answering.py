@@ -8,6 +8,7 @@ from typing import Self
 from torch import nn
 
 from compressor import fingerprint
+from compressor.chat.batch import greedy_replies
 from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError
 from compressor.evaluation.reductions import Projections, reductions
@@ -15,7 +16,6 @@ from compressor.methods.base import DecoderMethod, Method
 from compressor.methods.selection import Random
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
-from compressor.replies import greedy_replies
 from compressor.tokens import ImageTokens
 
 BATCH = 25  # dialogues; their images are encoded together and answered together

@@ -7,11 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from compressor.chat.batch import Prune
+from compressor.chat.prompt_pruning import prompt_pruning
 from compressor.methods.base import DecoderMethod, Method
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection
-from compressor.prompt_pruning import prompt_pruning
-from compressor.replies import Prune
 from compressor.tokens import ImageTokens
 
 Projections = Callable[[Sequence[ImageTokens], Sequence[int]], Sequence[Projection]]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from compressor.errors import ResultsError
-from compressor.evaluation.beside import TERMS, Cell, Column, Row, assemble, beside, pivot, require
+from compressor.evaluation.comparison import TERMS, Cell, Column, Row, assemble, beside, pivot, require
 from compressor.evaluation.markup import Table
 
 JUDGED = {"convbench"}  # scores, not percent: one more digit

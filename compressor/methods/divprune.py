@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from compressor.methods.base import Method
-from compressor.methods.cosine import unit_rows
 from compressor.methods.selection import select
+from compressor.methods.similarity import unit_rows
 from compressor.tokens import ImageTokens
 
 

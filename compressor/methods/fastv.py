@@ -11,8 +11,8 @@ from torch import Tensor
 from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import DecoderMethod
-from compressor.methods.cosine import finite
 from compressor.methods.selection import strongest
+from compressor.methods.similarity import finite
 
 
 def select_tokens(attention: Tensor, image_start: int, n: int, budget: int) -> Tensor:

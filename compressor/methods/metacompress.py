@@ -18,7 +18,7 @@ from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError, InvalidRateError
 from compressor.methods import weights_file
 from compressor.methods.base import Method
-from compressor.methods.cosine import finite
+from compressor.methods.similarity import finite
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import VisionMethod
-from compressor.methods.cosine import finite, unit_rows
 from compressor.methods.selection import others, strongest
+from compressor.methods.similarity import finite, unit_rows
 from compressor.tokens import ImageTokens
 
 NEIGHBOURS = 32

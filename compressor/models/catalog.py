@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError
-from compressor.models.repository_files import RepositoryFiles
-from compressor.models.weight_files import PICKLED, SAFETENSORS
+from compressor.models.loading.files import PICKLED, SAFETENSORS
+from compressor.models.loading.repository_files import RepositoryFiles
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ _LLAVA_FILES = RepositoryFiles(
 FAMILIES = {
     "llava": Family(
         "LLaVA-1.5",
-        "llava:Llava",
+        "llava.model:Llava",
         _LLAVA_FILES,
         parts=_LLAVA_PARTS,
         options={
@@ -102,10 +102,10 @@ FAMILIES = {
             )
         },
     ),
-    "llava_next": Family("LLaVA-NeXT", "llava_next:LlavaNext", _LLAVA_FILES, parts=_LLAVA_PARTS),
+    "llava_next": Family("LLaVA-NeXT", "llava_next.model:LlavaNext", _LLAVA_FILES, parts=_LLAVA_PARTS),
     "internlm2": Family(
         "InternLM-XComposer-2.5",
-        "xcomposer:load",
+        "xcomposer.model:load",
         RepositoryFiles(
             ("config.json", "tokenizer.model", "*.index.json", "model*.safetensors", "pytorch_model*.bin"),
             needed=(("config.json",), ("tokenizer.model",)),

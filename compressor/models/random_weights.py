@@ -14,7 +14,7 @@ import torch
 from compressor.errors import ModelUnavailableError, UnknownModelError, log_cause
 from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS
-from compressor.models.machine import require_memory
+from compressor.models.loading.memory import require_memory
 
 VICUNA = {"vocab_size": 32064, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5}
 VICUNA_7B = {
@@ -84,7 +84,7 @@ def clip_llava(
     """
     import transformers
 
-    from compressor.models.parts import Parts
+    from compressor.models.families.pretrained import Parts
 
     module, _, family = home.partition(":")
     made = getattr(transformers, config)(
@@ -99,7 +99,7 @@ def clip_llava(
         size={"shortest_edge": side}, crop_size={"height": side, "width": side}
     )
     parts = Parts(hf, NoTokenizer(made.text_config.eos_token_id), view)
-    model_class = getattr(import_module(f"compressor.models.{module}"), family)
+    model_class = getattr(import_module(f"compressor.models.families.{module}"), family)
     return model_class(parts, name=name, device=device, dtype=dtype)
 
 
@@ -112,8 +112,8 @@ def xcomposer(
         config: as of a checkpoint.
         name, device, dtype: as of `random_model`.
     """
-    from compressor.models.xcomposer import XComposer
-    from compressor.models.xcomposer_network import XComposerNetwork
+    from compressor.models.families.xcomposer.model import XComposer
+    from compressor.models.families.xcomposer.network import XComposerNetwork
 
     network = XComposerNetwork(config)
     for key, parameter in list(network.named_parameters()):
@@ -129,11 +129,11 @@ def xcomposer(
 
 
 llava = partial(
-    clip_llava, "llava:Llava", "LlavaConfig", "LlavaForConditionalGeneration", "CLIPImageProcessorPil"
+    clip_llava, "llava.model:Llava", "LlavaConfig", "LlavaForConditionalGeneration", "CLIPImageProcessorPil"
 )
 llava_next = partial(
     clip_llava,
-    "llava_next:LlavaNext",
+    "llava_next.model:LlavaNext",
     "LlavaNextConfig",
     "LlavaNextForConditionalGeneration",
     "LlavaNextImageProcessorPil",

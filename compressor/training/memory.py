@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.projection import token_budget
-from compressor.training.frozen import SHARD
 from compressor.training.settings import Settings
+from compressor.training.teacher_cache import SHARD
 
 ADAM = 16  # bytes per trained number in float32: itself, its gradient and two moments
 LOGITS = 8  # copies of (T, V) that live at once: logits, log-probabilities and their gradients, twice

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from compressor import options
+from compressor.chat.batch import greedy_replies
 from compressor.errors import ContextLengthError, DivergedError, InvalidOptionError, InvalidQuestionError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
-from compressor.replies import greedy_replies
 from compressor.tokens import ImageTokens
 from compressor.training.objective import entropy_loss, prediction_loss
 from compressor.training.teacher_forcing import Transcript, answer_ids, response_states, transcript

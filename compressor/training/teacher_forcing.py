@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from compressor.chat.prefix_cache import closed_answer
 from compressor.decoding import hidden_states
 from compressor.models.base import VisionLanguageModel
-from compressor.reading import closed_answer
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,10 +20,10 @@ from compressor import fingerprint
 from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import token_budget
-from compressor.training.frozen import Sample
 from compressor.training.log import TrainingLog
 from compressor.training.objective import collapse_loss, entropy_loss, prediction_loss
 from compressor.training.settings import Settings
+from compressor.training.teacher_cache import Sample
 from compressor.training.teacher_forcing import response_states
 
 if TYPE_CHECKING:

@@ -2,16 +2,16 @@
 
 import pytest
 
-from app import choices
-from app.loading import Shelf
-from app.visits import Visit
-from compressor.models import machine
+from app.handlers import choices
+from app.model_pool import Shelf
+from app.user_session import Visit
+from compressor.models.loading import memory
 
 
 @pytest.fixture(autouse=True)
 def _large_machine(monkeypatch):
     """Every model fits as it is, whatever runs the tests."""
-    monkeypatch.setattr(machine, "memory", lambda *_: (10**12, 10**12))
+    monkeypatch.setattr(memory, "memory", lambda *_: (10**12, 10**12))
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from app import chat, choices, inspector
-from app.loading import Shelf
-from app.picture import picture
-from app.visits import Visit
+from app.handlers import chat, choices, inspector
+from app.model_pool import Shelf
+from app.page.image_input import picture
+from app.user_session import Visit
 from tests.browser.looking import fingerprint
 
 BUTTONS = ("ask", "stop", "regenerate", "undo", "clear")

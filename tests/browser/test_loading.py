@@ -6,10 +6,10 @@ import threading
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.interface import build
-from app.loading import Shelf
-from app.sessions import VisitStore
-from app.theme import STYLE_SHEET, studio_theme
+from app.model_pool import Shelf
+from app.page.theme import STYLE_SHEET, studio_theme
+from app.page.wiring import build
+from app.session_store import VisitStore
 from tests.browser.conftest import free_port
 from tests.browser.looking import shown, until
 

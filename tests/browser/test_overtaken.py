@@ -8,7 +8,7 @@ import pytest
 from gradio.queueing import Queue
 from playwright.sync_api import expect
 
-from compressor.reading import Reading
+from compressor.chat.prefix_cache import Reading
 from tests.browser.looking import until
 from tests.browser.walking import SlowedApp, Walker
 

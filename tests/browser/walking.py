@@ -8,11 +8,11 @@ from contextlib import suppress
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as BrowserError
 
-from app.interface import build
-from app.loading import Shelf
-from app.sessions import VisitStore
-from app.theme import STYLE_SHEET, studio_theme
-from app.visits import Visit
+from app.model_pool import Shelf
+from app.page.theme import STYLE_SHEET, studio_theme
+from app.page.wiring import build
+from app.session_store import VisitStore
+from app.user_session import Visit
 from tests.browser.comparing import differences
 from tests.browser.conftest import free_port
 from tests.browser.looking import until

@@ -18,7 +18,7 @@ from compressor import load_model
 from compressor.cli import main
 from compressor.errors import UnknownModelError
 from compressor.methods.metacompress import MetaCompress
-from compressor.models import machine
+from compressor.models.loading import memory
 from compressor.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -185,7 +185,7 @@ def test_training_needs_no_matplotlib_but_for_its_curves(tmp_path, cache, monkey
 def test_the_dtype_is_what_was_asked_or_what_the_device_trains_well_in(
     native, given, expected, tmp_path, cache, monkeypatch
 ) -> None:
-    monkeypatch.setattr(machine, "default_dtype", lambda device: native)
+    monkeypatch.setattr(memory, "default_dtype", lambda device: native)
     seen = []
 
     def load(name, device, dtype, **options):

@@ -14,7 +14,7 @@ from compressor import ChatSession, get_method, token_budget
 from compressor.decoding import Pruning, Request, prefill
 from compressor.errors import DecidedInDecoderError, InvalidOptionError
 from compressor.methods.fastv import select_tokens
-from compressor.models.llama import llama_decoder
+from compressor.models.families.llama_decoder import llama_decoder
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 QUESTIONS = ("How many cats are there?", "What color is the dog?", "Is it red?")

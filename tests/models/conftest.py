@@ -6,6 +6,6 @@ import pytest
 @pytest.fixture(scope="session")
 def published(published_config, published_tensors):
     """The model that the published numbers were computed with."""
-    from compressor.models.xcomposer import from_checkpoint
+    from compressor.models.families.xcomposer.model import from_checkpoint
 
     return from_checkpoint(published_config, published_tensors)

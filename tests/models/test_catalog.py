@@ -11,8 +11,9 @@ from transformers import LlavaNextConfig
 from compressor import Fit, best_way, fit, list_models
 from compressor.assets import ASSETS
 from compressor.geometry import llava_next_layout, xcomposer_layout
-from compressor.models import catalog, machine
+from compressor.models import catalog
 from compressor.models.catalog import CARDS, FAMILIES
+from compressor.models.loading import memory
 from compressor.training.bundled.__main__ import RECIPES
 
 GB = 10**9
@@ -28,8 +29,8 @@ def machine_of(monkeypatch):
     """Pretends that the machine has as many GB of memory, and room on its disk."""
 
     def pretend(gigabytes, disk=1000):
-        monkeypatch.setattr(machine, "memory", lambda *_: (gigabytes * GB, gigabytes * GB))
-        monkeypatch.setattr(machine, "disk_free", lambda directory: disk * GB)
+        monkeypatch.setattr(memory, "memory", lambda *_: (gigabytes * GB, gigabytes * GB))
+        monkeypatch.setattr(memory, "disk_free", lambda directory: disk * GB)
 
     return pretend
 
@@ -96,7 +97,7 @@ def test_memory_is_that_of_the_precision(machine_of, gigabytes, dtype, fits):
 
 def test_four_bit_takes_less(machine_of, monkeypatch):
     machine_of(10)
-    monkeypatch.setattr(machine, "find_spec", lambda name: name)
+    monkeypatch.setattr(memory, "find_spec", lambda name: name)
     assert not fit(CARDS["llava-1.5-13b"], "cpu").fits
     assert fit(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).fits
     assert fit(CARDS["xcomposer-2.5-7b"], "cpu", torch.bfloat16, four_bit=True).fits
@@ -116,7 +117,7 @@ def test_a_disk_that_is_full(machine_of):
 
 def test_a_missing_package_comes_with_its_pip_line(machine_of, monkeypatch):
     machine_of(100)
-    monkeypatch.setattr(machine, "find_spec", lambda name: None)
+    monkeypatch.setattr(memory, "find_spec", lambda name: None)
     assert fit(CARDS["llava-1.5-7b"], "cpu").fits
     assert "pip install sentencepiece" in fit(CARDS["xcomposer-2.5-7b"], "cpu").sentence
     assert "bitsandbytes" in fit(CARDS["llava-1.5-7b"], "cpu", four_bit=True).sentence
@@ -125,18 +126,18 @@ def test_a_missing_package_comes_with_its_pip_line(machine_of, monkeypatch):
 @pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_precision_of_a_gpu_is_one_it_computes_in(monkeypatch, native, dtype):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
-    assert machine.default_dtype(torch.device("cuda")) == dtype
+    assert memory.default_dtype(torch.device("cuda")) == dtype
 
 
 def test_memory_of_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10 * GB, 24 * GB))
     cuda = torch.device("cuda", 0)
-    assert machine.memory(cuda) == (10 * GB, 24 * GB)
-    assert machine.memory(cuda, spread=True) == (20 * GB, 48 * GB)
+    assert memory.memory(cuda) == (10 * GB, 24 * GB)
+    assert memory.memory(cuda, spread=True) == (20 * GB, 48 * GB)
     card = CARDS["llava-1.5-13b"]
-    assert "the GPU has 24.0 GB" in machine.lacking_memory(card, cuda, torch.bfloat16)
-    assert not machine.lacking_memory(card, cuda, torch.bfloat16, spread=True)
+    assert "the GPU has 24.0 GB" in memory.lacking_memory(card, cuda, torch.bfloat16)
+    assert not memory.lacking_memory(card, cuda, torch.bfloat16, spread=True)
 
 
 @pytest.fixture
@@ -148,8 +149,8 @@ def gpus(monkeypatch):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gigabytes * GB, gigabytes * GB))
-        monkeypatch.setattr(machine, "disk_free", lambda directory: 1000 * GB)
-        monkeypatch.setattr(machine, "find_spec", lambda name: name if name in packages else None)
+        monkeypatch.setattr(memory, "disk_free", lambda directory: 1000 * GB)
+        monkeypatch.setattr(memory, "find_spec", lambda name: name if name in packages else None)
 
     return pretend
 

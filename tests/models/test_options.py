@@ -9,16 +9,16 @@ import torch
 from compressor import load_model
 from compressor.errors import InvalidOptionError
 from compressor.geometry import llava_layout, xcomposer_layout
-from compressor.models import hub, loading
 from compressor.models.catalog import FAMILIES
-from compressor.models.repository_files import CONFIG
+from compressor.models.loading import hub, load
+from compressor.models.loading.repository_files import CONFIG
 
 
 @pytest.fixture
 def nothing_is_read(monkeypatch):
     """Fails where files are downloaded or weights loaded."""
     monkeypatch.setattr(hub, "fetch", lambda *_: pytest.fail("something was downloaded"))
-    monkeypatch.setattr(loading, "import_module", lambda _: pytest.fail("something was loaded"))
+    monkeypatch.setattr(load, "import_module", lambda _: pytest.fail("something was loaded"))
 
 
 def test_the_catalog_tells_them_without_importing_what_computes():

@@ -6,9 +6,10 @@ import torch
 from compressor import get_method, list_models
 from compressor.errors import ModelUnavailableError, UnknownModelError
 from compressor.evaluation.workload import Batch, Workload, answer, random_images, random_prompt
-from compressor.models import catalog, machine, random_weights
+from compressor.models import catalog, random_weights
 from compressor.models.catalog import CARDS
-from compressor.models.machine import PACKED_BYTES, weight_bytes
+from compressor.models.loading import memory
+from compressor.models.loading.memory import PACKED_BYTES, weight_bytes
 from compressor.models.random_weights import BUILDERS, random_model
 
 
@@ -75,7 +76,7 @@ def test_a_seed_gives_the_same_weights_and_leaves_the_global_one_alone(monkeypat
 def test_what_cannot_be_built_is_said(monkeypatch):
     with pytest.raises(UnknownModelError, match=r"llava-1\.5-7b"):
         random_model("tiny")
-    monkeypatch.setattr(machine, "memory", lambda *_: (1000, 1000))
+    monkeypatch.setattr(memory, "memory", lambda *_: (1000, 1000))
     with pytest.raises(ModelUnavailableError, match="memory"):
         random_model("llava-1.5-7b", "cpu")
 

@@ -3,7 +3,7 @@
 import pytest
 from accelerate import Accelerator
 
-from compressor.training import frozen
+from compressor.training import teacher_cache
 from compressor.world import scenes
 
 
@@ -14,7 +14,7 @@ def dialogues():
 
 @pytest.fixture(scope="package")
 def samples(tiny, dialogues, tmp_path_factory):
-    return frozen.prepare(tiny, dialogues, tmp_path_factory.mktemp("frozen"))
+    return teacher_cache.prepare(tiny, dialogues, tmp_path_factory.mktemp("frozen"))
 
 
 @pytest.fixture(scope="package")

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 
 from compressor.dialogues import Dialogue, Turn
 from compressor.methods.metacompress import MetaCompress
-from compressor.training import frozen, trainer
+from compressor.training import teacher_cache, trainer
 from compressor.training.memory import estimate
 from compressor.training.settings import PAPER, Settings
 
@@ -58,7 +58,7 @@ def test_low_ranks_of_image_tokens_take_no_more(xcomposer, tmp_path, checkpointi
     """They are frozen, so that the backward pass needs nothing of what they computed."""
     image, turn = Image.effect_noise((400, 300), 90), Turn("How many cats are there?", "two red cats")
     asked = [Dialogue(lambda: image, (turn,), id=str(index)) for index in range(4)]
-    samples = frozen.prepare(xcomposer, asked, tmp_path)
+    samples = teacher_cache.prepare(xcomposer, asked, tmp_path)
     chosen, generator = [samples[index] for index in range(4)], MetaCompress.create(xcomposer)
 
     def step() -> None:

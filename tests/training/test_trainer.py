@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compressor.errors import DivergedError, InvalidOptionError, TrainingError
-from compressor.evaluation.references import TopK
+from compressor.evaluation.baselines import TopK
 from compressor.methods.metacompress import MetaCompress
-from compressor.training import frozen, trainer
+from compressor.training import teacher_cache, trainer
 from compressor.training.settings import Settings
 from compressor.world import scenes
 
@@ -127,7 +127,7 @@ def test_how_a_batch_is_split_changes_no_step(make, change: dict) -> None:
 def uneven(tiny, tmp_path_factory):
     """Four samples whose responses differ in length, beyond what a wrong weight could hide in."""
     asked = [scenes.dialogue(i, turns=turns) for i, turns in enumerate((1, 6, 1, 3))]
-    samples = frozen.prepare(tiny, asked, tmp_path_factory.mktemp("frozen"))
+    samples = teacher_cache.prepare(tiny, asked, tmp_path_factory.mktemp("frozen"))
     lengths = [len(sample.teacher) for sample in samples]
     assert max(lengths) >= 4 * min(lengths)
     return samples

@@ -1,0 +1,1 @@
+"""What the events of the page call: plain functions without Gradio."""

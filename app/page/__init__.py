@@ -1,0 +1,1 @@
+"""What the page consists of and which event calls which handler"""

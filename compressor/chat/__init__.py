@@ -1,0 +1,1 @@
+"""One chat about an image: session, turns, transcript and its cache; and many chats side by side."""

@@ -1,0 +1,1 @@
+"""The model families: a folder each, behind the interface of `models.base`, listed in `models.catalog`."""

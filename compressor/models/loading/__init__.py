@@ -1,0 +1,1 @@
+"""From a name to a loaded model: files, download, memory, placement, quantization."""
