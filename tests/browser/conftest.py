@@ -22,7 +22,8 @@ FLAGS = [
     "--disable-component-update",
     "--no-first-run",
 ]
-# Python runs this file before anything else. It writes down, and refuses, every attempt to leave the machine.
+# Python runs this file before anything else. It writes down, and refuses, every attempt to leave the machine,
+# and pretends a small one, on which no 7B model fits.
 GUARD = """
 import os, socket
 def _note(address):
@@ -47,6 +48,9 @@ def _getaddrinfo(host, *rest, **options):
         raise socket.gaierror("no network in this test")
     return _resolve(host, *rest, **options)
 socket.getaddrinfo = _getaddrinfo
+import psutil
+_memory = psutil.virtual_memory
+psutil.virtual_memory = lambda: _memory()._replace(total=8 * 10**9, available=6 * 10**9)
 _note("guarding")
 """
 
