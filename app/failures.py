@@ -1,4 +1,4 @@
-"""What a visitor is told of an error that nobody foresaw; its cause goes to the server's log."""
+"""What the page says of an error without a sentence of its own; its cause goes to the server's log."""
 
 import logging
 
@@ -8,7 +8,7 @@ _log = logging.getLogger(__name__)
 _MEMORY = ("out of memory", "not enough memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 
-def explained(error: Exception) -> StudioError:
+def as_user_error(error: Exception) -> StudioError:
     """An error in one sentence with a remedy; one that has none yet is logged with its traceback.
 
     Args:

@@ -11,33 +11,33 @@ import gradio as gr
 
 from app import settings
 from app.allocator import share_freed_memory
-from app.model_pool import Shelf, local_models
+from app.model_pool import ModelPool, local_models
 from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
-from app.session_store import VisitStore
+from app.session_store import SessionStore
 from app.uploads import MAX_BYTES
 from compressor.errors import InvalidOptionError
 
 
-def create_page() -> tuple[gr.Blocks, Shelf]:
+def create_page() -> tuple[gr.Blocks, ModelPool]:
     """The page and the models behind it, as the environment variables describe them.
 
     Raises:
         InvalidOptionError: STUDIO_MODELS names something that is not a directory, or a name twice.
     """
-    store = VisitStore()
-    shelf = Shelf(local=local_models(os.environ.get("STUDIO_MODELS", "")), in_use=store.models)
-    return build(shelf, store), shelf
+    store = SessionStore()
+    pool = ModelPool(local=local_models(os.environ.get("STUDIO_MODELS", "")), in_use=store.models)
+    return build(pool, store), pool
 
 
 def main() -> None:
     """Starts loading the first model in the background and serves the page."""
     try:
-        page, shelf = create_page()
+        page, pool = create_page()
     except InvalidOptionError as error:
         sys.exit(str(error))
     share_freed_memory()
-    shelf.warm(settings.FIRST_MODEL)
+    pool.warm(settings.FIRST_MODEL)
     page.launch(
         theme=studio_theme(),
         css_paths=[STYLE_SHEET],

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Offer:
+class ModelListing:
     """A model as the page lists it.
 
     `facts` are its size and licence in a line; `sentence` says why it does not fit this machine, or what else
@@ -56,14 +56,14 @@ def local_models(directories: str) -> dict[str, Path]:
     Args:
         directories: paths, separated as in PATH.
     Raises:
-        InvalidOptionError: one is no directory, or its name is taken.
+        InvalidOptionError: one is not a directory, or its name is taken.
     """
     found: dict[str, Path] = {}
     taken = {card.name for card in list_models()}
     for text in filter(None, directories.split(os.pathsep)):
         path = Path(text).resolve()
         if not path.is_dir():
-            raise InvalidOptionError(f"STUDIO_MODELS names {text}, which is no directory; correct it.")
+            raise InvalidOptionError(f"STUDIO_MODELS: {text} is not a directory.")
         if path.name in taken:
             raise InvalidOptionError(
                 f"There are two models called {path.name!r}; rename a directory of STUDIO_MODELS."
@@ -73,13 +73,13 @@ def local_models(directories: str) -> dict[str, Path]:
     return found
 
 
-class Shelf:
+class ModelPool:
     """Loads models by name, each once and in a thread of its own, and keeps them while there is room.
 
     Args:
         load: from a catalog name or a directory to a model, telling `progress` (see `load_model`).
         local: what is offered beside the catalog, by name.
-        in_use: says which models visitors chat with: they are never put away to make room for another one.
+        in_use: says which models visitors chat with: they are never unloaded to make room for another one.
     """
 
     def __init__(
@@ -91,10 +91,10 @@ class Shelf:
         self._load, self._in_use = load, in_use
         self._sources: dict[str, str | Path] = {card.name: card.name for card in list_models()}
         self._sources |= local or {}
-        self.offers = [_offer(card) for card in list_models()]
-        self.offers += [_local_offer(name, directory) for name, directory in (local or {}).items()]
+        self.listings = [_listing(card) for card in list_models()]
+        self.listings += [_local_listing(name, directory) for name, directory in (local or {}).items()]
         self._models: dict[str, Future[Any]] = {}
-        self._told: dict[str, Progress] = {}
+        self._with_user_errors: dict[str, Progress] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
         self._lock = threading.Lock()  # of the two dictionaries of what is loaded
         self.computing = threading.Lock()  # pictures are encoded and compressed one at a time
@@ -113,32 +113,32 @@ class Shelf:
         return loading.result()
 
     def loading(self, name: str, every_s: float = 0.25) -> Iterator[Progress]:
-        """Loads the model of this name if need be, and says time and again how far that is, to its end.
+        """Loads the model of this name if needed, and yields progress until loading ends.
 
-        The end may be an error, which `get` raises.
+        Errors are raised by `get`.
 
         Raises:
             UnknownModelError: it is not offered.
         """
         loading = self._begin(name)
         while wait_for([loading], every_s).not_done:
-            yield self._told[name]
+            yield self._with_user_errors[name]
 
     def _begin(self, name: str) -> Future[Any]:
-        """A future model: loaded, or being loaded by a thread that whoever leaves does not take along."""
-        title = self.offer(name).title
+        """The model's Future; starts a daemon thread that loads it if needed."""
+        title = self.listing(name).title
         with self._lock:
             if name not in self._models:
                 self._models[name] = Future()
-                self._told[name] = Progress(0.0, f"Loading {title}")
+                self._with_user_errors[name] = Progress(0.0, f"Loading {title}")
                 threading.Thread(target=self._fill, args=(name, self._models[name]), daemon=True).start()
             return self._models[name]
 
     def _fill(self, name: str, loading: Future[Any]) -> None:
         def tell(share: float, sentence: str) -> None:
-            self._told[name] = Progress(share, sentence)
+            self._with_user_errors[name] = Progress(share, sentence)
 
-        load = partial(self._load, self._sources[name], progress=tell, **self.offer(name).way)
+        load = partial(self._load, self._sources[name], progress=tell, **self.listing(name).way)
         try:
             loading.set_result(self._with_room(load))
         except Exception as error:  # whatever it is, it belongs to those who wait
@@ -151,11 +151,11 @@ class Shelf:
         try:
             return load()
         except NoMemoryLeftError:
-            if not self._put_away():
+            if not self._unload_unused():
                 raise
         return load()  # outside of the handler: the error holds what the first attempt had loaded
 
-    def _put_away(self) -> bool:
+    def _unload_unused(self) -> bool:
         """Forgets the models that nobody chats with; whether there were any."""
         with self._lock:
             used = self._in_use()
@@ -164,15 +164,15 @@ class Shelf:
                 del self._models[name]
         return bool(unused)
 
-    def offer(self, name: str) -> Offer:
+    def listing(self, name: str) -> ModelListing:
         """What the page says of the model of this name.
 
         Raises:
             UnknownModelError: it is not offered; what a browser sends is never taken for a path.
         """
-        for offer in self.offers:
-            if offer.name == name:
-                return offer
+        for listing in self.listings:
+            if listing.name == name:
+                return listing
         raise UnknownModelError(f"There is no model {name!r}; choose one of {', '.join(self._sources)}.")
 
     def methods(self, name: str) -> list[tuple[str, str]]:
@@ -191,11 +191,11 @@ class Shelf:
     def _try(self, name: str) -> None:
         try:
             self.methods(name)
-        except StudioError as error:  # whoever opens the page meets it again, and is told there
+        except StudioError as error:  # the page raises it again when it is opened, and shows it
             logger.warning("The model %s could not be loaded: %s", name, error)
 
 
-def _offer(card: ModelCard) -> Offer:
+def _listing(card: ModelCard) -> ModelListing:
     found, way = best_way(card)
     title, facts = card.title, [f"{card.memory_gb:.3g} GB in 16 bits"]
     if card.four_bit_gb is not None:
@@ -207,12 +207,14 @@ def _offer(card: ModelCard) -> Offer:
     text = ", ".join(facts)
     if card.image_tokens:
         text = f"Up to {card.image_tokens:,} image tokens; {text}; licence: {card.licence}"
-    return Offer(card.name, title, card.description, found.fits, found.sentence, f"{text}.", card.notice, way)
+    return ModelListing(
+        card.name, title, card.description, found.fits, found.sentence, f"{text}.", card.notice, way
+    )
 
 
-def _local_offer(name: str, directory: Path) -> Offer:
+def _local_listing(name: str, directory: Path) -> ModelListing:
     try:
-        return _offer(card_of(directory, name))
+        return _listing(card_of(directory, name))
     except ModelError as error:
         log_cause(f"Reading the config of {name}", error)
-        return Offer(name, name, "A directory on this machine.", False, str(error))
+        return ModelListing(name, name, "A directory on this machine.", False, str(error))

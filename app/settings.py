@@ -14,11 +14,11 @@ MAX_NEW_TOKENS = 256
 FIRST_NEW_TOKENS = 64
 MAX_SEED = 2**53 - 1  # whole numbers up to this one are exact in a browser
 
-MAX_VISITS = 32
-IDLE_S = 1800.0  # without activity, until a visit is removed
-ACTIVE_S = 300.0  # after its last activity, during which a visit is not removed to make room
-CLOSED_S = 300.0  # after its page was closed, until a visit is removed
-SWEEP_S = 15.0  # between two sweeps of the visits
+MAX_SESSIONS = 32
+IDLE_S = 1800.0  # without activity, until a session is removed
+ACTIVE_S = 300.0  # after its last activity, during which a session is not removed to make room
+CLOSED_S = 300.0  # after its page was closed, until a session is removed
+SWEEP_S = 15.0  # between two sweeps of the sessions
 ANSWERS_AT_ONCE = 2
 PREVIEWS_AT_ONCE = 4
 WAITING_AT_ONCE = 16  # for models; each holds one of the server's 40 threads

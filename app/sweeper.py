@@ -34,7 +34,7 @@ class Sweeper:
             with self._lock:
                 try:
                     goes_on = self._task()
-                except Exception:  # one failed call must not end the removal of everything later
+                except Exception:  # noqa: BLE001 - logged; one failed call must not end the removal of everything later
                     _log.exception("A sweep failed; the next one follows.")
                     goes_on = True
                 if not goes_on:

@@ -13,14 +13,14 @@ import numpy as np
 from PIL import Image
 
 from app import settings
-from compressor import ChatSession, Projection
-from compressor.errors import VisitError
+from compressor import ChatSession, ChatTurn, Projection
+from compressor.errors import UserSessionError
 from compressor.geometry import PART_SEPARATOR, ROW_SEPARATOR
 from compressor.world.scenes import Scene
 
 PARTS = ("picture", "choices", "chat", "projection")  # of the page: each is sent as a whole, with its version
 LASTING = ("versions", "busy", "lock", "_changes", "_next")  # attributes that no reset may replace
-_versions = itertools.count(1)  # of all visits, so that a version is never one of another visit
+_versions = itertools.count(1)  # of all sessions, so that a version is never one of another session
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Running:
 
 
 @dataclass
-class Visit:
+class UserSession:
     """One visitor: the picture, the chat about it, and what was chosen.
 
     `scene` is set when the picture was generated, so that true answers are known; `photograph` is the title
     of a bundled picture. `settings_of_turns` says for each turn of the chat under which method, rate and m it
-    was answered. `wanted` is a model that was chosen and is still to be loaded; `problem` is what went wrong
-    in the last change. `separators` is the option of `get_method`, `shown` are those of
+    was answered. `pending_model` is a model that was chosen and is still to be loaded; `last_error` is what
+    went wrong in the last change. `separators` is the option of `get_method`, `shown` are those of
     `VisionLanguageModel.variant`, of all families.
 
     `running` is the answer that is being written, `chat_notice` the line under the chat, as HTML. `decided`
@@ -55,8 +55,8 @@ class Visit:
     photograph: str | None = None
     chat: ChatSession | None = None
     model: str = settings.FIRST_MODEL
-    wanted: str | None = None
-    problem: str = ""
+    pending_model: str | None = None
+    last_error: str = ""
     method: str = settings.FIRST_METHOD
     rate: float = settings.FIRST_RATE / 100
     separators: str = "compress"
@@ -71,10 +71,15 @@ class Visit:
     _changes: deque[object] = field(default_factory=deque)  # under way, in the order of their arrival
     _next: threading.Condition = field(default_factory=threading.Condition)
 
-    def touch(self, *parts: str) -> None:
+    def mark_changed(self, *parts: str) -> None:
         """Gives parts of the page a new version, because what they show has changed."""
         with self.lock:
             self.versions |= dict.fromkeys(parts, next(_versions))
+
+    @property
+    def turns(self) -> list[ChatTurn]:
+        """Of the chat; empty without one."""
+        return [] if self.chat is None else self.chat.turns
 
     @property
     def source(self) -> str:
@@ -86,11 +91,11 @@ class Visit:
         return "upload" if self.photograph is None else f"photograph:{self.photograph}"
 
     def reset(self) -> None:
-        """Makes picture, chat and choices those of a new visit."""
+        """Makes picture, chat and choices those of a new session."""
         with self.lock:
-            new = vars(Visit())
+            new = vars(UserSession())
             vars(self).update({name: value for name, value in new.items() if name not in LASTING})
-            self.touch(*PARTS)
+            self.mark_changed(*PARTS)
 
     @property
     def has_separators(self) -> bool:
@@ -102,12 +107,12 @@ class Visit:
     @property
     def reinserts_separators(self) -> bool:
         """Whether the method compresses patches alone and separators come back as they are."""
-        if self.separators == "compress" or not self.has_separators:
+        if self.chat is None or self.separators == "compress" or not self.has_separators:
             return False
         return self.chat.method.stage == "embedding" and self.chat.method.name != "none"
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
+    def in_order(self) -> Iterator[None]:
         """Makes changes wait for those that came before them, so that the last one wins."""
         change = object()
         with self._next:
@@ -122,10 +127,10 @@ class Visit:
 
     @contextmanager
     def interrupting(self, timeout_s: float = 30.0) -> Iterator[None]:
-        """Stops a running answer and holds the visit.
+        """Stops a running answer and holds the session.
 
         Raises:
-            VisitError: the answer did not come to its next token within `timeout_s`.
+            UserSessionError: the answer did not come to its next token within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         while not self.busy.acquire(timeout=0.05):
@@ -133,7 +138,9 @@ class Visit:
             if chat is not None:
                 chat.stop()
             if time.monotonic() > deadline:
-                raise VisitError("The running answer could not be stopped yet; wait a moment and try again.")
+                raise UserSessionError(
+                    "The running answer could not be stopped yet; wait a moment and try again."
+                )
         try:
             with self.lock:
                 yield

@@ -100,7 +100,7 @@ class Page:
         raise RuntimeError("the server ended an event without a result")
 
 
-def visit(client: httpx.Client, config: dict[str, Any]) -> None:
+def one_session(client: httpx.Client, config: dict[str, Any]) -> None:
     """One visitor: opens the page, asks two questions about its scene, and closes it."""
     page = Page(client, config)
     with page.open():
@@ -152,21 +152,21 @@ def main() -> int:
     """Runs the benchmark and prints its three numbers."""
     parser = argparse.ArgumentParser(description="Memory of the server while pages come and go.")
     parser.add_argument("--views", type=int, default=100, help="page views (100)")
-    parser.add_argument("--visits", type=int, default=60, help="visits with answers (60)")
+    parser.add_argument("--sessions", type=int, default=60, help="sessions with answers")
     parser.add_argument("--first", type=int, default=20, help="the end is compared with so many of both (20)")
     options = parser.parse_args()
     with server() as (process, client):
         config = client.get("/config").json()
-        for number in range(1, max(options.views, options.visits) + 1):
+        for number in range(1, max(options.views, options.sessions) + 1):
             if number <= options.views:
                 client.get("/").raise_for_status()
-            if number <= options.visits:
-                visit(client, config)
+            if number <= options.sessions:
+                one_session(client, config)
             if number == options.first:
                 before = process.memory_info().rss
         after = process.memory_info().rss
-    print(f"after {options.first} page views and visits: {before / 1e6:,.0f} MB")
-    print(f"after {options.views} page views and {options.visits} visits: {after / 1e6:,.0f} MB")
+    print(f"after {options.first} page views and sessions: {before / 1e6:,.0f} MB")
+    print(f"after {options.views} page views and {options.sessions} sessions: {after / 1e6:,.0f} MB")
     print(f"ratio: {after / before:.3f} (at most {LIMIT})")
     return int(after > LIMIT * before)
 

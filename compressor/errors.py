@@ -87,15 +87,15 @@ class SessionError(StudioError, RuntimeError):
     """A session was asked for something that its present state does not allow."""
 
 
-class VisitError(StudioError):
+class UserSessionError(StudioError):
     """A visitor's place in the page is gone or busy."""
 
 
-class UnknownVisitError(VisitError):
+class SessionExpiredError(UserSessionError):
     """The server has no chat for this page, or has removed it."""
 
 
-class ServerFullError(VisitError):
+class ServerFullError(UserSessionError):
     """Every place for a chat belongs to an active visitor."""
 
 

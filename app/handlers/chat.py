@@ -1,7 +1,7 @@
 """The chat: asking, streaming, stopping, and what is shown of every turn.
 
-Plain functions from a `Visit` to what the page shows; nothing here knows Gradio. Texts of a visitor and of a
-model are escaped in `plain` and nowhere else.
+Plain functions from a `UserSession` to what the page shows; nothing here knows Gradio. Texts of a visitor
+and of a model are escaped in `plain` and nowhere else.
 """
 
 import html
@@ -11,9 +11,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 
 from app import settings
-from app.failures import explained
+from app.failures import as_user_error
 from app.handlers.remarks import remarks
-from app.user_session import Running, Visit
+from app.user_session import Running, UserSession
 from compressor import ChatSession, Projection, model_options
 from compressor.errors import DecidedInDecoderError, SessionError, StudioError
 from compressor.evaluation.scoring import exact_match
@@ -27,7 +27,7 @@ class ChatView:
     """What the chat column shows.
 
     `messages` are Gradio's role/content dictionaries; `question` is the text to put into the input box, None
-    to leave it as it is; `running` says that an answer is being written; `version` is that of the visit.
+    to leave it as it is; `running` says that an answer is being written; `version` is that of the session.
     """
 
     messages: list[dict[str, str]]
@@ -48,7 +48,7 @@ def notice(kind: str, text: str) -> str:
     """A line for the reader: `kind` is "error" or "info", `text` is plain. Empty text gives nothing."""
     if not text:
         return ""
-    role, word = ("alert", "Not done") if kind == "error" else ("status", "Note")
+    role, word = ("alert", "Error") if kind == "error" else ("status", "Note")
     return f'<p class="notice {kind}" role="{role}"><b>{word}:</b> {plain(text)}</p>'
 
 
@@ -58,91 +58,93 @@ def progress_notice(share: float, sentence: str) -> str:
     return f'<p class="notice info">{plain(sentence)}{bar}</p>'
 
 
-def ask(visit: Visit, question: str, **options: float) -> Iterator[ChatView]:
+def ask(user: UserSession, question: str, **options: float | None) -> Iterator[ChatView]:
     """Streams the answer to `question`; what cannot be asked gives one view with the reason.
 
     Args:
-        options: passed to `ChatSession.ask` (max_new_tokens, temperature, seed).
+        user: the session.
+        question: as it was typed.
+        **options: passed to `ChatSession.ask` (max_new_tokens, temperature, seed).
     """
 
     def begin(chat: ChatSession) -> tuple[Running, Iterator[str]]:
         return Running(question, len(chat.turns)), chat.ask(question, **options)
 
-    yield from _stream(visit, begin, question)
+    yield from _stream(user, begin, question)
 
 
-def regenerate(visit: Visit, **options: float) -> Iterator[ChatView]:
+def regenerate(user: UserSession, **options: float | None) -> Iterator[ChatView]:
     """Streams a new answer to the last question, under the settings that hold now; the input box stays."""
 
     def begin(chat: ChatSession) -> tuple[Running, Iterator[str]]:
         answer = chat.regenerate(**options)
         return Running(chat.turns[-1].question, len(chat.turns) - 1), answer
 
-    yield from _stream(visit, begin, None)
+    yield from _stream(user, begin, None)
 
 
-def stop(visit: Visit) -> None:
+def stop(user: UserSession) -> None:
     """Asks a running answer to end after its current token; the stream itself then shows what was written."""
-    if visit.chat is not None:
-        visit.chat.stop()
+    if user.chat is not None:
+        user.chat.stop()
 
 
-def undo(visit: Visit) -> ChatView:
+def undo(user: UserSession) -> ChatView:
     """Takes back the last question and its answer; the question returns to the input box."""
     try:
-        with visit.interrupting():
-            if visit.chat is None:
+        with user.interrupting():
+            if user.chat is None:
                 raise SessionError(NO_PICTURE)
-            last = visit.chat.turns[-1].question if visit.chat.turns else None
-            visit.chat.undo()
-            _settle(visit)
-    except Exception as error:  # the page needs a view of what is there now, whatever it is
-        return _refusal(visit, str(explained(error)))
-    return view(visit, question=last)
+            last = user.chat.turns[-1].question if user.chat.turns else None
+            user.chat.undo()
+            _record_turns(user)
+    except Exception as error:  # noqa: BLE001 - logged; the page needs a view of the present state, whatever it is
+        return _refusal(user, str(as_user_error(error)))
+    return view(user, question=last)
 
 
-def clear(visit: Visit) -> ChatView:
+def clear(user: UserSession) -> ChatView:
     """Forgets all turns; picture and settings stay."""
     try:
-        with visit.interrupting():
-            if visit.chat is not None:
-                visit.chat.clear()
-            _settle(visit)
-    except Exception as error:  # as in `undo`
-        return _refusal(visit, str(explained(error)))
-    return view(visit)
+        with user.interrupting():
+            if user.chat is not None:
+                user.chat.clear()
+            _record_turns(user)
+    except Exception as error:  # noqa: BLE001 - as in `undo`
+        return _refusal(user, str(as_user_error(error)))
+    return view(user)
 
 
-def view(visit: Visit, question: str | None = None) -> ChatView:
+def view(user: UserSession, question: str | None = None) -> ChatView:
     """The chat column as it stands, with the answer that is being written, if any."""
-    with visit.lock:
-        turns = [] if visit.chat is None else visit.chat.turns
-        suggestions = [] if visit.scene is None else visit.scene.suggestions(settings.SUGGESTIONS, len(turns))
+    with user.lock:
+        turns = user.turns
+        suggestions = [] if user.scene is None else user.scene.suggestions(settings.SUGGESTIONS, len(turns))
         return ChatView(
-            messages=_messages(visit),
-            cost=cost_card(visit.chat),
-            notice=visit.chat_notice,
+            messages=_messages(user),
+            cost=cost_card(user.chat),
+            notice=user.chat_notice,
             suggestions=suggestions,
-            version=visit.versions["chat"],
+            version=user.versions["chat"],
             question=question,
-            running=visit.running is not None,
+            running=user.running is not None,
         )
 
 
-def _refusal(visit: Visit, reason: str, question: str | None = None) -> ChatView:
+def _refusal(user: UserSession, reason: str, question: str | None = None) -> ChatView:
     """The chat column as it was, and why there is nothing new in it."""
-    with visit.lock:
-        visit.chat_notice = notice("error", reason)
-        visit.touch("chat")
-        return view(visit, question)
+    with user.lock:
+        user.chat_notice = notice("error", reason)
+        user.mark_changed("chat")
+        return view(user, question)
 
 
-def verdict(visit: Visit, index: int) -> tuple[bool, str] | None:
+def verdict(user: UserSession, index: int) -> tuple[bool, str] | None:
     """Whether the reply of turn `index` is right, and the true answer; None where the truth is not known."""
-    turn = visit.chat.turns[index]
-    if visit.scene is None or turn.stopped:
+    turn = user.turns[index]
+    if user.scene is None or turn.stopped:
         return None
-    truth = visit.scene.answer(turn.question, [earlier.question for earlier in visit.chat.turns[:index]])
+    truth = user.scene.answer(turn.question, [earlier.question for earlier in user.turns[:index]])
     return None if truth is None else (exact_match(turn.answer, truth), truth)
 
 
@@ -178,80 +180,86 @@ def cost_card(chat: ChatSession | None) -> str:
 
 
 def _stream(
-    visit: Visit, begin: Callable[[ChatSession], tuple[Running, Iterator[str]]], typed: str | None
+    user: UserSession, begin: Callable[[ChatSession], tuple[Running, Iterator[str]]], typed: str | None
 ) -> Iterator[ChatView]:
-    """Streams one answer while holding the visit; whatever ends the stream, the visit is free again.
+    """Streams one answer while holding the session; whatever ends the stream, the session is free again.
 
     Args:
+        user: the session.
         begin: starts the answer.
         typed: what the input box is given back if there is no answer; None leaves the box alone.
     """
-    if visit.chat is None:
-        yield _refusal(visit, NO_PICTURE, typed)
+    if user.chat is None:
+        yield _refusal(user, NO_PICTURE, typed)
         return
-    if not visit.busy.acquire(blocking=False):
-        yield _refusal(visit, BUSY, typed)
+    if not user.busy.acquire(blocking=False):
+        yield _refusal(user, BUSY, typed)
         return
-    said = ""
+    chat, said, returned = user.chat, "", typed
     try:
-        said, returned = yield from _write(visit, begin, typed)
+        if chat is None:  # removed since
+            said = notice("error", NO_PICTURE)
+        else:
+            said, returned = yield from _write(user, chat, begin, typed)
     finally:
         try:
-            _settle(visit, said)
+            _record_turns(user, said)
         finally:
-            visit.busy.release()
-    yield view(visit, returned)  # whatever the visit has become since: it is free for the next question
+            user.busy.release()
+    yield view(user, returned)  # whatever the session has become since: it is free for the next question
 
 
 def _write(
-    visit: Visit, begin: Callable[[ChatSession], tuple[Running, Iterator[str]]], typed: str | None
+    user: UserSession,
+    chat: ChatSession,
+    begin: Callable[[ChatSession], tuple[Running, Iterator[str]]],
+    typed: str | None,
 ) -> Generator[ChatView, None, tuple[str, str | None]]:
     """Streams the views of a running answer; returns the notice that follows it and the text for the box."""
-    chat = visit.chat
     before = list(chat.turns)
     try:
         running, answer = begin(chat)
         note = notice("info", remarks(chat.model, running.question))
         shown_at = 0.0
-        with closing(answer) as deltas:
-            yield _progress(visit, running, None if typed is None else "")
+        with closing(answer) as deltas:  # pyright: ignore[reportArgumentType]  # a generator can be closed
+            yield _progress(user, running, None if typed is None else "")
             for delta in deltas:
-                running = visit.running = replace(running, text=running.text + delta)
+                running = user.running = replace(running, text=running.text + delta)
                 if time.monotonic() - shown_at >= 1 / settings.YIELDS_PER_S:
                     shown_at = time.monotonic()
-                    yield view(visit)
-    except Exception as error:  # whatever it is, the page must not stay in the middle of an answer
+                    yield view(user)
+    except Exception as error:  # noqa: BLE001 - logged; the page must not stay in the middle of an answer
         chat.turns[:] = before
         if not isinstance(error, StudioError):
             chat.reading.forget()  # nobody knows what the caches hold now
-        return notice("error", str(explained(error))), typed
+        return notice("error", str(as_user_error(error))), typed
     return note, None
 
 
-def _progress(visit: Visit, running: Running, question: str | None) -> ChatView:
+def _progress(user: UserSession, running: Running, question: str | None) -> ChatView:
     """The first view of an answer."""
-    with visit.lock:
-        visit.running, visit.chat_notice = running, ""
-        visit.touch("chat")
-        return view(visit, question)
+    with user.lock:
+        user.running, user.chat_notice = running, ""
+        user.mark_changed("chat")
+        return view(user, question)
 
 
-def _settle(visit: Visit, said: str = "") -> None:
-    """Brings the visit up to date after turns have come or gone: what is said, and what each was answered by.
+def _record_turns(user: UserSession, said: str = "") -> None:
+    """Updates the session after turns have come or gone: the notice, and the settings of each turn.
 
     A method that decides in the decoder may have made another P.
     """
-    with visit.lock:
-        visit.running, visit.chat_notice = None, said
-        visit.touch("chat")
-        if visit.chat is None:
+    with user.lock:
+        user.running, user.chat_notice = None, said
+        user.mark_changed("chat")
+        if user.chat is None:
             return
-        known = {id(turn): setting for turn, setting in visit.settings_of_turns}
-        turns = visit.chat.turns
-        visit.settings_of_turns = [(turn, known.get(id(turn)) or _setting(visit)) for turn in turns]
-        if visit.decided is not (decided := _decided(visit.chat)):
-            visit.decided = decided
-            visit.touch("projection")
+        known = {id(turn): setting for turn, setting in user.settings_of_turns}
+        turns = user.chat.turns
+        user.settings_of_turns = [(turn, known.get(id(turn)) or _setting(user, user.chat)) for turn in turns]
+        if user.decided is not (decided := _decided(user.chat)):
+            user.decided = decided
+            user.mark_changed("projection")
 
 
 def _decided(chat: ChatSession) -> Projection | None:
@@ -262,27 +270,25 @@ def _decided(chat: ChatSession) -> Projection | None:
         return None
 
 
-def _setting(visit: Visit) -> str:
-    chat = visit.chat
-    told = ["No compression"] if chat.method.name == "none" else [chat.method.label, f"{chat.rate:.0%}"]
-    told.append(f"{chat.image_tokens} of {len(chat.tokens)} image tokens")
-    if visit.reinserts_separators:
-        told.append("separators put back")
+def _setting(user: UserSession, chat: ChatSession) -> str:
+    labels = ["No compression"] if chat.method.name == "none" else [chat.method.label, f"{chat.rate:.0%}"]
+    labels.append(f"{chat.image_tokens} of {len(chat.tokens)} image tokens")
+    if user.reinserts_separators:
+        labels.append("separators reinserted")
     options = model_options()
     for name, value in chat.model.options.items():
         option = options[name]
         if value != option.default:
-            told.append(option.title.lower() if value is True else f"{option.title.lower()}: {value}")
-    return " · ".join(told)
+            labels.append(option.title.lower() if value is True else f"{option.title.lower()}: {value}")
+    return " · ".join(labels)
 
 
-def _messages(visit: Visit) -> list[dict[str, str]]:
-    running = visit.running
-    turns = [] if visit.chat is None else visit.chat.turns
-    messages = []
+def _messages(user: UserSession) -> list[dict[str, str]]:
+    running = user.running
+    turns, messages = user.turns, []
     for index, turn in enumerate(turns[: len(turns) if running is None else running.kept]):
         messages.append({"role": "user", "content": _say(turn.question)})
-        messages.append({"role": "assistant", "content": _say(turn.answer) + _about(visit, index)})
+        messages.append({"role": "assistant", "content": _say(turn.answer) + _about(user, index)})
     if running is not None:
         messages.append({"role": "user", "content": _say(running.question)})
         messages.append({"role": "assistant", "content": _say(running.text or "…")})
@@ -293,18 +299,18 @@ def _say(text: str) -> str:
     return f'<div class="say" dir="auto">{plain(text)}</div>'  # the first strong letter says which way
 
 
-def _about(visit: Visit, index: int) -> str:
+def _about(user: UserSession, index: int) -> str:
     """The line under a reply: right or wrong in words and a sign, or stopped; and its settings."""
     parts = []
-    judged = verdict(visit, index)
-    if visit.chat.turns[index].stopped:
+    judged = verdict(user, index)
+    if user.turns[index].stopped:
         parts.append('<span class="verdict stopped">◼ Stopped</span>')
     elif judged is not None and judged[0]:
         parts.append('<span class="verdict right">✓ Right</span>')
     elif judged is not None:
         parts.append(f'<span class="verdict wrong">✗ Wrong: it is “{plain(judged[1])}”</span>')
-    if index < len(visit.settings_of_turns):
-        parts.append(f'<span class="setting">{plain(visit.settings_of_turns[index][1])}</span>')
+    if index < len(user.settings_of_turns):
+        parts.append(f'<span class="setting">{plain(user.settings_of_turns[index][1])}</span>')
     return f'<div class="about">{"".join(parts)}</div>'
 
 

@@ -1,6 +1,6 @@
 """The left column: which picture, model, method and rate a visitor chats with.
 
-Plain functions that change a `Visit`. Whatever fails leaves the visit as it was.
+Plain functions that change a `UserSession`. Whatever fails leaves the session as it was.
 """
 
 import copy
@@ -12,9 +12,9 @@ from PIL import Image
 
 from app import settings
 from app.handlers.chat import notice, plain, progress_notice
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.uploads import TOO_LARGE, clean_image, take_upload
-from app.user_session import Visit
+from app.user_session import UserSession
 from compressor import ChatSession, list_methods, model_options, token_budget
 from compressor.errors import ImageError
 from compressor.world import scenes
@@ -22,7 +22,7 @@ from compressor.world import scenes
 
 @dataclass(frozen=True)
 class PictureView:
-    """The picture, where it comes from (`Visit.source`), and its version."""
+    """The picture, where it comes from (`UserSession.source`), and its version."""
 
     picture: Image.Image | None
     source: str
@@ -35,7 +35,7 @@ class ChoicesView:
 
     `methods` are (label, name) pairs, `shown` options of the model by name.
     `refused_rate` is None, or the rate in percent that holds after a change that failed: what the slider then
-    goes back to; `version` is that of the visit.
+    goes back to; `version` is that of the session.
     """
 
     notice: str
@@ -53,19 +53,19 @@ class ChoicesView:
     version: int
 
 
-def new_scene(visit: Visit, shelf: Shelf, seed: int | None = None) -> None:
+def new_scene(user: UserSession, pool: ModelPool, seed: int | None = None) -> None:
     """Draws a generated scene that no training has seen, and starts a chat about it."""
     seed = scenes.HELD_OUT + secrets.randbelow(scenes.HELD_OUT) if seed is None else seed
     scene = scenes.scene(seed)
-    _start(visit, shelf, scene.image, scene)
+    _start(user, pool, scene.image, scene)
 
 
-def upload(visit: Visit, shelf: Shelf, path: str) -> None:
+def upload(user: UserSession, pool: ModelPool, path: str) -> None:
     """Starts a chat about an uploaded picture; the file is deleted."""
-    _start(visit, shelf, take_upload(path), None)
+    _start(user, pool, take_upload(path), None)
 
 
-def refuse_upload(visit: Visit, shelf: Shelf) -> None:
+def refuse_upload(user: UserSession, pool: ModelPool) -> None:
     """Says why the page did not send a file.
 
     Raises:
@@ -74,20 +74,20 @@ def refuse_upload(visit: Visit, shelf: Shelf) -> None:
     raise ImageError(TOO_LARGE)
 
 
-def photograph(visit: Visit, shelf: Shelf, title: str) -> None:
+def photograph(user: UserSession, pool: ModelPool, title: str) -> None:
     """Starts a chat about the bundled photograph of this title."""
     image = clean_image(settings.PHOTOGRAPHS[title].read_bytes())
-    _start(visit, shelf, image, None, photograph=title)
+    _start(user, pool, image, None, photograph=title)
 
 
-def remove_picture(visit: Visit, shelf: Shelf) -> None:
+def remove_picture(user: UserSession, pool: ModelPool) -> None:
     """Ends the chat and forgets its picture."""
-    with visit.interrupting():
-        visit.image = visit.scene = visit.photograph = visit.chat = None
-        visit.settings_of_turns.clear()
+    with user.interrupting():
+        user.image = user.scene = user.photograph = user.chat = None
+        user.settings_of_turns.clear()
 
 
-def await_model(visit: Visit, shelf: Shelf, name: str) -> Iterator[str]:
+def await_model(user: UserSession, pool: ModelPool, name: str) -> Iterator[str]:
     """Loads a model and says how far that is; the chat with the present one goes on meanwhile.
 
     It ends early where the visitor chooses another one. `choose_model` follows.
@@ -95,56 +95,60 @@ def await_model(visit: Visit, shelf: Shelf, name: str) -> Iterator[str]:
     Raises:
         UnknownModelError: it is not offered.
     """
-    visit.wanted = shelf.offer(name).name
-    for progress in shelf.loading(name):
-        if visit.wanted != name:
+    user.pending_model = pool.listing(name).name
+    for progress in pool.loading(name):
+        if user.pending_model != name:
             return
         yield progress_notice(*progress)
 
 
-def choose_model(visit: Visit, shelf: Shelf, name: str) -> bool:
+def choose_model(user: UserSession, pool: ModelPool, name: str) -> bool:
     """Starts a chat about the same picture with a model that `await_model` has loaded.
 
     With the model in use the chat goes on. Returns False, and does nothing, where another one has been chosen
     since, or the choice has been dealt with: a browser reports each twice.
     """
-    if visit.wanted != name:
+    if user.pending_model != name:
         return False
     try:
-        if visit.image is None:
-            shelf.get(name)
-            visit.model = name
-        elif name != visit.model:
-            _start(visit, shelf, visit.image, visit.scene, photograph=visit.photograph, model=name)
+        if user.image is None:
+            pool.get(name)
+            user.model = name
+        elif name != user.model:
+            _start(user, pool, user.image, user.scene, photograph=user.photograph, model=name)
     finally:
-        if visit.wanted == name:
-            visit.wanted = None
+        if user.pending_model == name:
+            user.pending_model = None
     return True
 
 
-def show(visit: Visit, shelf: Shelf, *values: bool | int) -> None:
-    """Starts a chat about the same picture, shown to the model in another way.
+def set_model_options(user: UserSession, pool: ModelPool, *values: bool | int) -> None:
+    """Starts a chat about the same picture under other options of the model.
 
     Args:
-        values: of `model_options`, in their order.
+        user: the session.
+        pool: where models come from.
+        *values: of `model_options`, in their order.
     """
     shown = dict(zip(model_options(), values, strict=True))
-    if visit.image is None:
-        visit.shown = shown
+    if user.image is None:
+        user.shown = shown
     else:
-        _start(visit, shelf, visit.image, visit.scene, photograph=visit.photograph, shown=shown)
+        _start(user, pool, user.image, user.scene, photograph=user.photograph, shown=shown)
 
 
-def retune(visit: Visit, shelf: Shelf, method: str, percent: float, separators: str = "compress") -> None:
+def set_compression(
+    user: UserSession, pool: ModelPool, method: str, percent: float, separators: str = "compress"
+) -> None:
     """Sets how the picture is compressed; a running answer is stopped, the transcript stays."""
     rate = percent / 100
-    with visit.interrupting():
-        if visit.chat is not None:
-            trial = copy.copy(visit.chat)  # the chat that holds is changed by nothing that fails
+    with user.interrupting():
+        if user.chat is not None:
+            trial = copy.copy(user.chat)  # the chat that holds is changed by nothing that fails
             trial.configure(method, rate, **method_options(method, separators))
-            _compress(trial, shelf)
-            visit.chat = trial
-        visit.method, visit.rate, visit.separators = method, rate, separators
+            _compress(trial, pool)
+            user.chat = trial
+        user.method, user.rate, user.separators = method, rate, separators
 
 
 def method_options(method: str, separators: str) -> dict[str, str]:
@@ -159,54 +163,54 @@ def _chooses(method: str) -> bool:
     )
 
 
-def picture(visit: Visit) -> PictureView:
+def picture(user: UserSession) -> PictureView:
     """The picture as it stands."""
-    with visit.lock:
-        return PictureView(visit.image, visit.source, visit.versions["picture"])
+    with user.lock:
+        return PictureView(user.image, user.source, user.versions["picture"])
 
 
-def view(visit: Visit, shelf: Shelf) -> ChoicesView:
+def view(user: UserSession, pool: ModelPool) -> ChoicesView:
     """The left column as it stands; what went wrong last takes the place of the usual notice."""
-    with visit.lock:
-        method = next(info for info in list_methods() if info.name == visit.method)
-        model = shelf.offer(visit.wanted or visit.model)
-        is_photograph = visit.image is not None and visit.scene is None  # the bundled model knows none
+    with user.lock:
+        method = next(info for info in list_methods() if info.name == user.method)
+        model = pool.listing(user.pending_model or user.model)
+        is_photograph = user.image is not None and user.scene is None  # the bundled model knows none
         return ChoicesView(
-            notice=notice("error", visit.problem) or notice("info", model.notice if is_photograph else ""),
+            notice=notice("error", user.last_error) or notice("info", model.notice if is_photograph else ""),
             model=model.name,
             about_model=model.description,
-            methods=method_choices() if visit.chat is None else shelf.methods(visit.model),
-            method=visit.method,
+            methods=method_choices() if user.chat is None else pool.methods(user.model),
+            method=user.method,
             about_method=method.description,
-            rate_line=rate_line(visit),
-            rate_matters=visit.method != "none",
-            separators=visit.separators,
-            separators_matter=visit.has_separators and _chooses(visit.method),
-            shown=_shown(visit),
-            refused_rate=round(visit.rate * 100) if visit.problem else None,
-            version=visit.versions["choices"],
+            rate_line=rate_line(user),
+            rate_matters=user.method != "none",
+            separators=user.separators,
+            separators_matter=user.has_separators and _chooses(user.method),
+            shown=_shown(user),
+            refused_rate=round(user.rate * 100) if user.last_error else None,
+            version=user.versions["choices"],
         )
 
 
-def _shown(visit: Visit) -> dict[str, bool | int]:
+def _shown(user: UserSession) -> dict[str, bool | int]:
     """The options of the model by which it can be shown this picture in another way."""
-    if visit.chat is None:
+    if user.chat is None or user.image is None:
         return {}
-    square, options = visit.image.width == visit.image.height, model_options()
+    square, options = user.image.width == user.image.height, model_options()
     return {
         name: value
-        for name, value in visit.chat.model.options.items()
+        for name, value in user.chat.model.options.items()
         if options[name].of_squares or not square
     }
 
 
-def rate_line(visit: Visit) -> str:
+def rate_line(user: UserSession) -> str:
     """The line under the slider: the rate and "n → m", with m for every rate, for the page to follow."""
-    if visit.chat is None:
+    if user.chat is None:
         return ""
-    m, tokens = visit.chat.image_tokens, visit.chat.tokens
-    n, size = len(tokens), visit.chat.method.size
-    rate = f"{visit.rate:.0%}" if visit.method != "none" else "no compression"
+    m, tokens = user.chat.image_tokens, user.chat.tokens
+    n, size = len(tokens), user.chat.method.size
+    rate = f"{user.rate:.0%}" if user.method != "none" else "no compression"
     budgets = ",".join(str(size(tokens, token_budget(n, percent / 100))) for percent in range(100))
     return (
         f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{rate}</span> '
@@ -215,8 +219,8 @@ def rate_line(visit: Visit) -> str:
 
 
 def _start(
-    visit: Visit,
-    shelf: Shelf,
+    user: UserSession,
+    pool: ModelPool,
     image: Image.Image,
     scene: scenes.Scene | None,
     *,
@@ -225,37 +229,38 @@ def _start(
     shown: dict[str, bool | int] | None = None,
 ) -> None:
     """Compresses the picture and puts a new chat about it in the place of the old one; None keeps what is."""
-    model, shown = model or visit.model, visit.shown if shown is None else shown
-    loaded = shelf.get(model)
-    with visit.interrupting():
-        options = method_options(visit.method, visit.separators)
+    model, shown = model or user.model, user.shown if shown is None else shown
+    loaded = pool.get(model)
+    with user.interrupting():
+        options = method_options(user.method, user.separators)
         variant = loaded.variant(**{name: shown[name] for name in loaded.options if name in shown})
-        chat = ChatSession(variant, image, visit.method, visit.rate, **options)
-        _compress(chat, shelf)
-        visit.image, visit.scene, visit.photograph = image, scene, photograph
-        visit.chat, visit.model, visit.shown = chat, model, shown
-        visit.settings_of_turns.clear()
+        chat = ChatSession(variant, image, user.method, user.rate, **options)
+        _compress(chat, pool)
+        user.image, user.scene, user.photograph = image, scene, photograph
+        user.chat, user.model, user.shown = chat, model, shown
+        user.settings_of_turns.clear()
 
 
-def _compress(chat: ChatSession, shelf: Shelf) -> None:
+def _compress(chat: ChatSession, pool: ModelPool) -> None:
     """Has the session make its P and the reduced tokens now: they show at once, and no answer waits."""
-    with shelf.computing:
+    with pool.computing:
         _ = chat.reduced
 
 
-def model_choices(shelf: Shelf) -> list[tuple[str, str]]:
+def model_choices(pool: ModelPool) -> list[tuple[str, str]]:
     """(label, name) of every model on offer."""
     return [
-        (offer.title if offer.fits else f"{offer.title} (not here)", offer.name) for offer in shelf.offers
+        (listing.title if listing.fits else f"{listing.title} (not here)", listing.name)
+        for listing in pool.listings
     ]
 
 
-def models_here(shelf: Shelf) -> str:
+def models_here(pool: ModelPool) -> str:
     """A list of all models: which fit this machine, and why the others do not."""
     items = "".join(
-        f"<li><b>{plain(offer.title)}: {'fits' if offer.fits else 'does not fit'}.</b> "
-        f'{plain(offer.sentence)} <span class="facts">{plain(offer.facts)}</span></li>'
-        for offer in shelf.offers
+        f"<li><b>{plain(listing.title)}: {'fits' if listing.fits else 'does not fit'}.</b> "
+        f'{plain(listing.sentence)} <span class="facts">{plain(listing.facts)}</span></li>'
+        for listing in pool.listings
     )
     return f'<ul class="models">{items}</ul>'
 

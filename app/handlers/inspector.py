@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from app.failures import explained
-from app.figures.heatmap import caption, heatmap
-from app.figures.overlay import overlay
+from app.failures import as_user_error
+from app.figures.heatmap import Scale, caption, heatmap
+from app.figures.overlay import Colouring, overlay
 from app.figures.views import View, patches_of, view_patches
-from app.user_session import Visit
+from app.user_session import UserSession
 from compressor import Projection
 from compressor.geometry import CLASS, PART_SEPARATOR, PATCH, ROW_SEPARATOR
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 EMPTY = '<p class="empty">Choose a picture to see its projection here.</p>'
 _WORDS = {
-    "kept": "Kept: gives at least half of a reduced token",
-    "merged": "Merged: gives less than half, the darker the less",
-    "pruned": "Pruned: nothing of it arrives",
+    "kept": "Kept: provides at least half of a reduced token's weight",
+    "merged": "Merged: contributes less than half; darker means less",
+    "pruned": "Pruned: contributes nothing",
 }
 _PLACES: dict[View, str] = {"whole": "the view of the whole image", "tiles": "the tiles"}
 
@@ -51,53 +51,55 @@ class MatrixView:
     version: str
 
 
-def patches(visit: Visit, colouring: str = "roles", shown: View = "whole") -> PatchesView:
+def patches(user: UserSession, colouring: Colouring = "roles", shown: View = "whole") -> PatchesView:
     """Draws the projection that the chat's answers are computed from on the picture.
 
     Args:
+        user: the session.
         colouring: "roles" or "retention".
         shown: what the overlay is of, "whole" or "tiles"; images without tiles have only the former.
     """
-    with visit.lock:
-        version = patches_version(visit, colouring, shown)
+    with user.lock:
+        version = patches_version(user, colouring, shown)
         try:
-            projection = None if visit.chat is None else visit.chat.projection
-            if projection is not None:
-                drawn = overlay(projection, visit.image, colouring, shown)
+            if user.chat is not None and user.image is not None:
+                projection = user.chat.projection
+                drawn = overlay(projection, user.image, colouring, shown)
                 legend = _roles_legend(projection, shown) if colouring == "roles" else _retention_legend()
                 return PatchesView(drawn, legend, len(projection.layout.grids) > 1, version)
-        except Exception as error:  # the rest of the page is shown all the same; `matrix` says what it is
-            explained(error)
+        except Exception as error:  # noqa: BLE001 - logged; the rest is shown, and `matrix` shows the sentence
+            as_user_error(error)
         return PatchesView(None, "", False, version)
 
 
-def matrix(visit: Visit, layout: str = "paper", scale: str = "sqrt") -> MatrixView:
+def matrix(user: UserSession, layout: str = "paper", scale: Scale = "sqrt") -> MatrixView:
     """Draws the projection that the chat's answers are computed from as a heat map.
 
     Args:
+        user: the session.
         layout: "paper" (n x m) or "stored" (m x n).
         scale: "sqrt", "row" or "linear".
     """
-    with visit.lock:
-        version = matrix_version(visit, layout, scale)
-        if visit.chat is None:
+    with user.lock:
+        version = matrix_version(user, layout, scale)
+        if user.chat is None:
             return MatrixView(None, EMPTY, version)
         try:
-            projection = visit.chat.projection
+            projection = user.chat.projection
             figure = heatmap(projection, as_stored=layout == "stored", scale=scale)
             return MatrixView(figure, f'<p class="fine">{caption(projection)}</p>', version)
-        except Exception as error:  # among them that the first question is still to decide P
-            return MatrixView(None, f'<p class="empty">{explained(error)}</p>', version)
+        except Exception as error:  # noqa: BLE001 - logged, unless the first question is still to decide P
+            return MatrixView(None, f'<p class="empty">{as_user_error(error)}</p>', version)
 
 
-def patches_version(visit: Visit, colouring: str, shown: View) -> str:
+def patches_version(user: UserSession, colouring: str, shown: View) -> str:
     """What `patches` calls its view."""
-    return f"{visit.versions['projection']} {colouring} {shown}"
+    return f"{user.versions['projection']} {colouring} {shown}"
 
 
-def matrix_version(visit: Visit, layout: str, scale: str) -> str:
+def matrix_version(user: UserSession, layout: str, scale: str) -> str:
     """What `matrix` calls its view."""
-    return f"{visit.versions['projection']} {layout} {scale}"
+    return f"{user.versions['projection']} {layout} {scale}"
 
 
 def _roles_legend(projection: Projection, shown: View) -> str:
@@ -124,13 +126,13 @@ def _not_drawn(projection: Projection, roles: np.ndarray, shown: View) -> str:
     for name, tokens in unseen.items():
         if tokens.any():
             counts = Counter(roles[tokens].tolist())
-            told = ", ".join(f"{counts[role]} {role}" for role in _WORDS if counts[role])
-            lines.append(f"{name}, outside of the picture: {told}.")
+            shares = ", ".join(f"{counts[role]} {role}" for role in _WORDS if counts[role])
+            lines.append(f"{name}, outside of the picture: {shares}.")
     return f'<p class="fine">{" ".join(lines)}</p>' if lines else ""
 
 
 def _retention_legend() -> str:
     return (
-        '<p class="fine">As it is: as much of the patch arrives as of the top 5 % (by column sums of P). '
-        "Dark and grey: nothing does. In between by the square root of the share.</p>"
+        '<p class="fine">Full brightness: total weight in the top 5 % (column sum of P). '
+        "Dark grey: zero. In between: square-root scale.</p>"
     )

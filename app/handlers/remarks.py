@@ -13,11 +13,11 @@ def remarks(model: VisionLanguageModel, question: str) -> str:
         question: as it was typed.
     """
     words = model.unknown_words(question)
-    told = [_unknown(words)] if words else []
+    sentences = [_unknown(words)] if words else []
     named_in_vain = questions.has_known_form(question) and words  # the words say it all
     if _asks_of_the_world(model) and questions.parse(question) is None and not named_in_vain:
-        told.append(_forms())
-    return " ".join(told)
+        sentences.append(_forms())
+    return " ".join(sentences)
 
 
 def _asks_of_the_world(model: VisionLanguageModel) -> bool:

@@ -42,11 +42,19 @@ def generation_options() -> tuple[Component, ...]:
 
 def model_option(name: str, option: Option) -> Component:
     """Hidden until a model has it."""
-    about = {"label": option.title, "info": f"{option.description[:1].upper()}{option.description[1:]}."}
+    label, info = option.title, f"{option.description[:1].upper()}{option.description[1:]}."
     if isinstance(option.default, bool):
-        return gr.Checkbox(option.default, **about, elem_id=name, visible=False)
+        return gr.Checkbox(option.default, label=label, info=info, elem_id=name, visible=False)
     return gr.Slider(
-        option.least, option.most, option.default, step=1, **about, buttons=[], elem_id=name, visible=False
+        option.least,
+        option.most,
+        option.default,
+        step=1,
+        label=label,
+        info=info,
+        buttons=[],
+        elem_id=name,
+        visible=False,
     )
 
 

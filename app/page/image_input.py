@@ -23,7 +23,7 @@ def picture(**options: Any) -> gr.Image:
         options: of `gr.Image`.
     """
     component = gr.Image(**options)
-    component.postprocess = _inline
+    component.postprocess = _inline  # pyright: ignore[reportAttributeAccessIssue]  # see above
     return component
 
 

@@ -47,12 +47,12 @@ def check_events(demo: gr.Blocks) -> None:
             return checked(function.inputs, await read(function, inputs, *rest, **options))
         except StudioError as error:
             sentence = str(error)
-        except Exception as error:  # Gradio has no common error for what it cannot read
+        except Exception as error:  # noqa: BLE001 - Gradio has no common error for what it cannot read
             _LOG.warning("An event's values could not be read (%s).", type(error).__name__)
             sentence = UNREADABLE
         raise gr.Error(sentence, print_exception=False)
 
-    demo.preprocess_data = preprocess_data
+    demo.preprocess_data = preprocess_data  # pyright: ignore[reportAttributeAccessIssue]  # Gradio has no hook
 
 
 def _check(component: Component, value: Any) -> Any:
@@ -65,12 +65,13 @@ def _number(component: gr.Number | gr.Slider, value: Any) -> float | None:
     if value is None and isinstance(component, gr.Number):
         return None
     whole = component.precision == 0 or getattr(component, "step", None) == 1
-    low, high = component.minimum, component.maximum
-    valid = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-    if not valid or not math.isfinite(value) or (whole and value != int(value)):
+    low = -math.inf if component.minimum is None else component.minimum
+    high = math.inf if component.maximum is None else component.maximum
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not low <= number <= high or not math.isfinite(number) or (whole and number != int(number)):
         kind = "a whole number" if whole else "a number"
         raise InvalidInputError(f"{component.label}: enter {kind} from {low:,} to {high:,}.")
-    return int(value) if whole else float(value)
+    return int(number) if whole else float(number)
 
 
 def _choice(component: gr.Dropdown | gr.Radio, value: Any) -> str:

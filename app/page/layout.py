@@ -1,6 +1,7 @@
 """The three columns of the page: their components, and how a view fills them. No events, no decisions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -11,7 +12,7 @@ from app.figures.views import VIEWS
 from app.handlers import choices
 from app.handlers.chat import ChatView
 from app.handlers.inspector import MatrixView, PatchesView
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.page.fields import dropdown, generation_options, heading, model_option, radio
 from app.page.image_input import picture
 from compressor import model_options
@@ -51,7 +52,7 @@ class ChoicesPane:
     version: gr.Textbox
 
     def tuning(self) -> list[Component]:
-        """The arguments of `choices.retune` after visit and shelf, in its order."""
+        """The arguments of `choices.set_compression` after session and model pool, in its order."""
         return [self.method, self.rate, self.separators]
 
     def picture_outputs(self) -> list[Component]:
@@ -81,7 +82,7 @@ class ChoicesPane:
 
         The slider is written only after a change that failed, or its thumb would jump under the hand.
         """
-        back = {} if view.refused_rate is None else {"value": view.refused_rate}
+        back: dict[str, Any] = {} if view.refused_rate is None else {"value": view.refused_rate}
         options = model_options()
         return [
             gr.update(value=view.model, info=view.about_model),
@@ -153,11 +154,11 @@ class InspectorPane:
     matrix_version: gr.Textbox
 
     def patches_inputs(self) -> list[Component]:
-        """The arguments of `inspector.patches` after the visit, in its order."""
+        """The arguments of `inspector.patches` after the session, in its order."""
         return [self.colouring, self.shown]
 
     def matrix_inputs(self) -> list[Component]:
-        """The arguments of `inspector.matrix` after the visit, in its order."""
+        """The arguments of `inspector.matrix` after the session, in its order."""
         return [self.layout, self.scale]
 
     def patches_outputs(self) -> list[Component]:
@@ -179,9 +180,9 @@ class InspectorPane:
         return [view.figure, view.caption, view.version]
 
 
-def choices_pane(shelf: Shelf) -> ChoicesPane:
-    """Draws the left column for the models on the shelf."""
-    heading("Picture", "Upload or paste one, draw a scene, or take a photograph.")
+def choices_pane(pool: ModelPool) -> ChoicesPane:
+    """Draws the left column for the models on the model pool."""
+    heading("Picture", "Upload or paste an image, generate a scene, or pick a sample photo.")
     frame = picture(
         label="Picture",
         show_label=False,
@@ -201,7 +202,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
     too_large = gr.Button(visible="hidden", elem_id="too-large")  # the page presses it, see `REFUSE_LARGE`
     notice = gr.HTML(elem_id="picture-notice")
     with gr.Group():
-        model = dropdown("Model", choices.model_choices(shelf), settings.FIRST_MODEL)
+        model = dropdown("Model", choices.model_choices(pool), settings.FIRST_MODEL)
         shown = {name: model_option(name, option) for name, option in model_options().items()}
         method = dropdown("Method", choices.method_choices(), settings.FIRST_METHOD)
         rate = gr.Slider(
@@ -212,7 +213,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
         "Separators", [("Compressed like patches", "compress"), ("Put back as they are", "reinsert")], False
     )
     with gr.Accordion("Which models fit this machine", open=False, elem_id="models-here"):
-        gr.HTML(choices.models_here(shelf))
+        gr.HTML(choices.models_here(pool))
     options = generation_options()
     gr.HTML(PRIVACY)
     return ChoicesPane(
@@ -236,7 +237,7 @@ def choices_pane(shelf: Shelf) -> ChoicesPane:
 
 def chat_pane() -> ChatPane:
     """Draws the middle column."""
-    heading("Chat", "Every answer reads the same m tokens; a further turn adds only its own text.")
+    heading("Chat", "All turns share the same m image tokens; follow-ups only add their own text.")
     chatbot = gr.Chatbot(
         label="Chat",
         show_label=False,
@@ -246,7 +247,7 @@ def chat_pane() -> ChatPane:
         buttons=[],
         latex_delimiters=[],
         feedback_options=None,
-        placeholder="### Ask about the picture\nThen raise the rate, and regenerate the answer.",
+        placeholder="### Ask about the picture\nThen raise the compression rate and regenerate.",
     )
     notice = gr.HTML(elem_id="chat-notice")
     with gr.Row(elem_id="suggestions"):
@@ -291,7 +292,7 @@ def inspector_pane() -> InspectorPane:
     legend = gr.HTML(elem_id="legend")
     shown = radio("View", [(label, name) for name, label in VIEWS.items()], False)
     colouring = radio(
-        "Colour patches by", [("Kept, merged, pruned", "roles"), ("Weight that arrives", "retention")]
+        "Colour patches by", [("Kept, merged, pruned", "roles"), ("Total weight (column sum)", "retention")]
     )
     heading("Projection P", "The darker a cell, the more of an image token a reduced token takes.")
     heatmap = gr.Plot(label="Projection P", show_label=False, elem_id="heatmap")

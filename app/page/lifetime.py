@@ -8,7 +8,7 @@ from gradio.events import Dependency
 from app import settings
 from app.handlers.chat import notice
 from app.handlers.restart import LossView, full, loss
-from app.session_store import VisitStore
+from app.session_store import SessionStore
 from app.sweeper import Sweeper
 from compressor.errors import ServerFullError
 
@@ -51,7 +51,7 @@ class Opening:
     again: Dependency
 
 
-def wire_opening(demo: gr.Blocks, store: VisitStore, visit: gr.Textbox, pane: LossPane) -> Opening:
+def wire_opening(demo: gr.Blocks, store: SessionStore, session_key: gr.Textbox, pane: LossPane) -> Opening:
     """Registers the opening and the closing of a page, and the sweeps in between."""
     sweeper = Sweeper(lambda: _sweep(demo, store), settings.SWEEP_S)
 
@@ -71,10 +71,10 @@ def wire_opening(demo: gr.Blocks, store: VisitStore, visit: gr.Textbox, pane: Lo
 
     def closed(request: gr.Request) -> None:
         store.close(request.session_hash)
-        _forget(demo, {request.session_hash})
+        _forget(demo, {request.session_hash or ""})
 
-    loaded = demo.load(opened, None, visit, **PRIVATE)
-    again = pane.again.click(opened_again, None, [visit, *pane.outputs()], **PRIVATE)
+    loaded = demo.load(opened, None, session_key, **PRIVATE)
+    again = pane.again.click(opened_again, None, [session_key, *pane.outputs()], **PRIVATE)
     for opening in (loaded, again):
         opening.failure(turned_away, None, pane.outputs(), queue=False, **PRIVATE)
     demo.unload(closed)
@@ -82,7 +82,7 @@ def wire_opening(demo: gr.Blocks, store: VisitStore, visit: gr.Textbox, pane: Lo
 
 
 def wire_loss(
-    demo: gr.Blocks, store: VisitStore, visit: gr.Textbox, source: gr.Textbox, pane: LossPane
+    demo: gr.Blocks, store: SessionStore, session_key: gr.Textbox, source: gr.Textbox, pane: LossPane
 ) -> None:
     """Has every event that failed ask whether its page has lost its chat; the last to be called."""
 
@@ -91,12 +91,12 @@ def wire_loss(
         return [gr.skip() for _ in pane.outputs()] if view is None else pane.values(view)
 
     for index, function in list(demo.fns.items()):
-        if visit in function.inputs:
+        if session_key in function.inputs:
             event = Dependency(demo, {}, index, function.fn)
-            event.failure(failed, [visit, source], pane.outputs(), queue=False, **PRIVATE)
+            event.failure(failed, [session_key, source], pane.outputs(), queue=False, **PRIVATE)
 
 
-def _sweep(demo: gr.Blocks, store: VisitStore) -> bool:
+def _sweep(demo: gr.Blocks, store: SessionStore) -> bool:
     _forget(demo, store.sweep())
     return len(store) > 0
 

@@ -1,10 +1,10 @@
-"""A visit on the tiny random model: everything of the page but Gradio."""
+"""A user session on the tiny random model: everything of the page but Gradio."""
 
 import pytest
 
 from app.handlers import choices
-from app.model_pool import Shelf
-from app.user_session import Visit
+from app.model_pool import ModelPool
+from app.user_session import UserSession
 from compressor.models.loading import memory
 
 
@@ -15,14 +15,14 @@ def _large_machine(monkeypatch):
 
 
 @pytest.fixture
-def shelf(model):
-    """A shelf on which every name is the random model."""
-    return Shelf(lambda name, progress: model)
+def pool(model):
+    """A model pool on which every name is the random model."""
+    return ModelPool(lambda name, progress: model)
 
 
 @pytest.fixture
-def visit(shelf):
+def user(pool):
     """A visitor who looks at a generated scene."""
-    visit = Visit()
-    choices.new_scene(visit, shelf, seed=7)
-    return visit
+    user = UserSession()
+    choices.new_scene(user, pool, seed=7)
+    return user

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from app.failures import explained
+from app.failures import as_user_error
 from compressor.errors import ImageError, InternalError, OutOfMemoryError
 
 MEMORY = {
@@ -18,21 +18,21 @@ MEMORY = {
 
 @pytest.mark.parametrize("where", MEMORY)
 def test_out_of_memory_names_its_remedies(where, caplog):
-    told = explained(MEMORY[where])
-    assert isinstance(told, OutOfMemoryError)
-    assert "raise the compression rate or choose a smaller model" in str(told)
+    text = as_user_error(MEMORY[where])
+    assert isinstance(text, OutOfMemoryError)
+    assert "raise the compression rate or choose a smaller model" in str(text)
     assert caplog.records[0].exc_info[1] is MEMORY[where]
 
 
 def test_anything_else_says_where_the_details_are(caplog):
     error = KeyError("head")
-    told = explained(error)
-    assert isinstance(told, InternalError) and "server's log" in str(told)
-    assert "head" not in str(told)
+    text = as_user_error(error)
+    assert isinstance(text, InternalError) and "server's log" in str(text)
+    assert "head" not in str(text)
     assert [record.exc_info[1] for record in caplog.records] == [error]
     assert caplog.records[0].levelno == logging.ERROR
 
 
 def test_what_has_a_sentence_keeps_it_and_is_not_logged(caplog):
     error = ImageError("It is cut off.")
-    assert explained(error) is error and not caplog.records
+    assert as_user_error(error) is error and not caplog.records

@@ -7,9 +7,9 @@ from typing import Any
 from playwright.sync_api import Page
 
 from app.handlers import chat, choices, inspector
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.page.image_input import picture
-from app.user_session import Visit
+from app.user_session import UserSession
 from tests.browser.looking import fingerprint
 
 BUTTONS = ("ask", "stop", "regenerate", "undo", "clear")
@@ -41,31 +41,33 @@ def page_state(page: Page) -> dict[str, Any]:
     return state | {name: fingerprint(state[name]) for name in ("picture", "overlay")}
 
 
-def server_state(visit: Visit, shelf: Shelf, drawing: list[str]) -> dict[str, Any]:
+def server_state(user: UserSession, pool: ModelPool, drawing: list[str]) -> dict[str, Any]:
     """What the page should show.
 
     Args:
+        user: the session.
+        pool: where models come from.
         drawing: the chosen colouring, layout and shade.
     """
-    with visit.lock:
-        left, middle = choices.view(visit, shelf), chat.view(visit)
-        patches = inspector.patches(visit, drawing[0])
-        matrix = inspector.matrix(visit, *drawing[1:])
+    with user.lock:
+        left, middle = choices.view(user, pool), chat.view(user)
+        patches = inspector.patches(user, drawing[0])
+        matrix = inspector.matrix(user, *drawing[1:])
         settled = bool(middle.messages) and not middle.running
         enabled = [not middle.running, middle.running, settled, settled, settled]
-        titles = {value: label for label, value in choices.model_choices(shelf)}
+        titles = {value: label for label, value in choices.model_choices(pool)}
         methods = {value: label for label, value in left.methods}
         return {
             "said": [_texts(message["content"], "say") for message in middle.messages],
             "about": [_texts(message["content"], "about") for message in middle.messages[1::2]],
             "notice": _bare(middle.notice),
-            "costs": 0 if visit.chat is None else len(visit.chat.turns),
+            "costs": 0 if user.chat is None else len(user.chat.turns),
             "suggestions": middle.suggestions,
             "enabled": [name for name, on in zip(BUTTONS, enabled, strict=True) if on],
-            "picture": _sent(visit.image),
+            "picture": _sent(user.image),
             "problem": _bare(left.notice),
             "line": _bare(left.rate_line),
-            "rate": round(visit.rate * 100),
+            "rate": round(user.rate * 100),
             "model": titles[left.model],
             "method": methods[left.method],
             "overlay": _sent(patches.overlay),
@@ -75,10 +77,10 @@ def server_state(visit: Visit, shelf: Shelf, drawing: list[str]) -> dict[str, An
         }
 
 
-def differences(page: Page, visit: Visit, shelf: Shelf) -> dict[str, tuple]:
+def differences(page: Page, user: UserSession, pool: ModelPool) -> dict[str, tuple]:
     """What the page shows and what it should show, where they differ."""
     shown = page_state(page)
-    right = server_state(visit, shelf, shown["drawing"])
+    right = server_state(user, pool, shown["drawing"])
     return {name: (shown[name], right[name]) for name in right if shown[name] != right[name]}
 
 

@@ -6,16 +6,16 @@ import threading
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
-from app.session_store import VisitStore
+from app.session_store import SessionStore
 from tests.browser.conftest import free_port
 from tests.browser.looking import shown, until
 
 
 class SlowLoad:
-    """Hands out one model for every name; for all but the first it is told how far to be, and when to end."""
+    """Hands out one model for every name; for all but the first it is text how far to be, and when to end."""
 
     def __init__(self, model):
         self.model, self.tell, self.go_on = model, None, threading.Event()
@@ -36,7 +36,7 @@ def slow(model):
 @pytest.fixture
 def visitor(browser: Browser, slow):
     """A page of an app that loads slowly, in this very process."""
-    demo, port = build(Shelf(slow), VisitStore()), free_port()
+    demo, port = build(ModelPool(slow), SessionStore()), free_port()
     demo.launch(
         server_port=port,
         theme=studio_theme(),

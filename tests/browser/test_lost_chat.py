@@ -6,11 +6,11 @@ import time
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.page.lifetime import _sweep
 from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
-from app.session_store import VisitStore
+from app.session_store import SessionStore
 from tests.browser.conftest import free_port
 from tests.browser.looking import shown, until
 
@@ -31,13 +31,13 @@ def clock():
 
 @pytest.fixture
 def store(clock):
-    return VisitStore(capacity=2, clock=clock)
+    return SessionStore(capacity=2, clock=clock)
 
 
 @pytest.fixture
 def demo(model, store):
     """The page with a store whose time the test sets, in this very process."""
-    demo = build(Shelf(lambda name, progress: model), store)
+    demo = build(ModelPool(lambda name, progress: model), store)
     demo.launch(
         server_port=free_port(),
         theme=studio_theme(),
@@ -127,7 +127,7 @@ def test_a_restarted_server_starts_again_with_the_photograph(new_page, store, de
     expect(page.locator("#loss .notice")).to_contain_text("for example because it was restarted")
     page.locator("#again").click()
     expect(page.locator("#loss")).not_to_be_visible()
-    until(page, lambda: len(store) == 1 and next(iter(store._places.values())).visit.photograph == "Cat")
+    until(page, lambda: len(store) == 1 and next(iter(store._places.values())).user.photograph == "Cat")
     until(page, lambda: shown(page, "#picture") == photograph)
     ask(page, "how many cats are there")
     expect(page.locator("#cost tbody tr")).to_have_count(1)
@@ -151,22 +151,22 @@ def test_a_full_server_turns_a_page_away_until_a_tab_is_closed(new_page, store, 
 
 def test_closing_a_tab_stops_its_answer_and_removes_all_of_it(new_page, store, clock, demo, monkeypatch):
     other, page = new_page(), new_page()
-    (visit,) = (place.visit for place in list(store._places.values())[1:])
-    step = type(visit.chat.reading).step
+    (user,) = (place.user for place in list(store._places.values())[1:])
+    step = type(user.chat.reading).step
 
     def slow_step(reading):
         time.sleep(0.1)
         return step(reading)
 
-    monkeypatch.setattr(type(visit.chat.reading), "step", slow_step)
+    monkeypatch.setattr(type(user.chat.reading), "step", slow_step)
     ask(page, "how many cats are there")
-    until(other, visit.busy.locked)
+    until(other, user.busy.locked)
     (closed,) = (place.page for place in list(store._places.values())[1:])
     assert closed in demo.state_holder.session_data
     page.close()
-    until(other, lambda: not visit.busy.locked())
-    assert visit.chat.turns[0].stopped
-    until(other, lambda: store.sweep() == set() and visit.chat.reading.ids == [])
+    until(other, lambda: not user.busy.locked())
+    assert user.chat.turns[0].stopped
+    until(other, lambda: store.sweep() == set() and user.chat.reading.ids == [])
     assert len(store) == 2
     clock.now = 6 * MINUTE
     other.locator("#layout label").nth(1).click()

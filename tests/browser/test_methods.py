@@ -28,8 +28,8 @@ def test_every_method_is_walked(page: Page):
         page.locator("#question textarea").fill("how many objects are there?")
         page.locator("#ask").click()
         expect(page.locator("#cost tbody tr")).to_have_count(turns + 1)
-        told = "No compression" if info.name == "none" else f"{info.title} · 90%"
-        expect(page.locator("#chat .about").last).to_contain_text(told)
+        text = "No compression" if info.name == "none" else f"{info.title} · 90%"
+        expect(page.locator("#chat .about").last).to_contain_text(text)
         expect(page.locator("#rate-line .rate")).to_have_text(
             "no compression" if info.name == "none" else "90%"
         )

@@ -49,12 +49,12 @@ def late_messages(monkeypatch):
 
 def repeat_changes_during_answers(slowed: SlowedApp, request, times: int) -> None:
     page, draw = slowed.open(), random.Random(request.config.getoption("walk_seed"))
-    walker, visit = Walker(page, draw), slowed.visits[page]
+    walker, user = Walker(page, draw), slowed.users[page]
     for count in range(times):
         change = CHANGES[count % len(CHANGES)]
         walker.type("how many cats are there")
         page.locator("#ask").click()
-        until(page, lambda: visit.running is not None)
+        until(page, lambda: user.running is not None)
         page.wait_for_timeout(draw.uniform(0, 300))
         if change in ("undo", "clear"):
             walker.actions["stop"]()
@@ -82,7 +82,7 @@ def test_enter_during_an_answer_shows_the_answer_that_runs(slowed):
     walker.type("is it red")
     page.locator("#question textarea").press("Enter")
     expect(page.locator("#chat-notice")).to_contain_text("still being written")
-    assert slowed.visits[page].running is not None
+    assert slowed.users[page].running is not None
     expect(page.locator("#chat .user .say")).to_have_text("how many cats are there")
     expect(page.locator("#stop")).to_be_enabled()
     expect(page.locator("#ask")).to_be_disabled()

@@ -8,11 +8,11 @@ from contextlib import suppress
 from playwright.sync_api import Browser, Page
 from playwright.sync_api import Error as BrowserError
 
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
-from app.session_store import VisitStore
-from app.user_session import Visit
+from app.session_store import SessionStore
+from app.user_session import UserSession
 from tests.browser.comparing import differences
 from tests.browser.conftest import free_port
 from tests.browser.looking import until
@@ -25,12 +25,12 @@ class SlowedApp:
     """The page in this very process, so that what it shows can be compared with what the server has.
 
     Args:
-        load: as `Shelf` takes it.
+        load: as `ModelPool` takes it.
     """
 
     def __init__(self, load: Callable, browser: Browser) -> None:
-        self.shelf, self.store, self.port = Shelf(load), VisitStore(), free_port()
-        self.demo = build(self.shelf, self.store)
+        self.pool, self.store, self.port = ModelPool(load), SessionStore(), free_port()
+        self.demo = build(self.pool, self.store)
         self.demo.launch(
             server_port=self.port,
             theme=studio_theme(),
@@ -40,7 +40,7 @@ class SlowedApp:
             ssr_mode=False,
         )
         self.context = browser.new_context(viewport={"width": 1440, "height": 1000})
-        self.visits: dict[Page, Visit] = {}
+        self.users: dict[Page, UserSession] = {}
         self.failures: list[str] = []
 
     def open(self) -> Page:
@@ -55,17 +55,17 @@ class SlowedApp:
         page.goto(f"http://127.0.0.1:{self.port}")
         page.wait_for_selector(".js-plotly-plot")
         (key,) = set(self.store._places) - before
-        self.visits[page] = self.store.get(key)
+        self.users[page] = self.store.get(key)
         return page
 
     def agrees(self, page: Page, limit_s: float = 20.0) -> None:
         """Waits until no answer runs and the page shows the state of the server, and goes on showing it."""
-        visit = self.visits[page]
-        until(page, lambda: not visit.busy.locked(), limit_s)
+        user = self.users[page]
+        until(page, lambda: not user.busy.locked(), limit_s)
         deadline = time.monotonic() + limit_s
         settled = 0
         while settled < 3:  # a message that is late must not spoil it either
-            found = differences(page, visit, self.shelf)
+            found = differences(page, user, self.pool)
             settled = 0 if found else settled + 1
             assert time.monotonic() < deadline, f"the page differs from the server: {found}"
             page.wait_for_timeout(100)

@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 import torch
-from tests.chat.test_session import QUESTIONS
 
 from compressor import ChatSession
 from compressor.errors import ContextLengthError
+from tests.chat.test_session import QUESTIONS
 from tests.endless import endless
 
 

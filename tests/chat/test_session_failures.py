@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.chat.test_session import QUESTIONS
 
 from compressor import ChatSession
 from compressor.errors import (
@@ -12,6 +11,7 @@ from compressor.errors import (
     NumericalError,
     SessionError,
 )
+from tests.chat.test_session import QUESTIONS
 from tests.endless import endless
 
 

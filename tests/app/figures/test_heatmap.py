@@ -164,10 +164,10 @@ def test_views_and_separators_are_marked():
     start = layout.grids[1].start
     assert [(line.y0, line.y1) for line in heatmap(p).layout.shapes] == [(start - 0.5, start - 0.5)]
     assert [line.x0 for line in heatmap(p, as_stored=True).layout.shapes] == [start - 0.5]
-    told = caption(p)
-    assert f"Image tokens 0 to 4 show the whole image, {start} to {len(layout) - 2} its tiles" in told
+    text = caption(p)
+    assert f"Image tokens 0 to 4 show the whole image, {start} to {len(layout) - 2} its tiles" in text
     rows = sum(grid.rows for grid in layout.grids)
-    assert f"{rows} tokens are separators that end a row" in told and "1 parts the whole image" in told
+    assert f"{rows} tokens are separators that end a row" in text and "1 parts the whole image" in text
 
 
 def test_one_grid_without_separators_is_not_marked():

@@ -8,22 +8,22 @@ import pytest
 from PIL import Image
 
 from app.handlers import chat, choices, inspector
-from app.user_session import Visit
+from app.user_session import UserSession
 from compressor import ChatSession
 
 
-def view_of(visit, colouring="roles", layout="paper", scale="sqrt", shown="whole") -> SimpleNamespace:
+def view_of(user, colouring="roles", layout="paper", scale="sqrt", shown="whole") -> SimpleNamespace:
     """Both parts of the column as one."""
-    patches, matrix = inspector.patches(visit, colouring, shown), inspector.matrix(visit, layout, scale)
+    patches, matrix = inspector.patches(user, colouring, shown), inspector.matrix(user, layout, scale)
     return SimpleNamespace(**vars(patches) | vars(matrix))
 
 
 def test_without_a_picture_there_is_a_next_step():
-    view = view_of(Visit())
+    view = view_of(UserSession())
     assert view.overlay is None and view.figure is None and "Choose a picture" in view.caption
 
 
-def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkeypatch):
+def test_figure_and_overlay_are_drawn_from_the_sessions_projection(user, monkeypatch):
     drawn = []
     monkeypatch.setattr(
         inspector, "overlay", lambda projection, image, *drawing: drawn.append((projection, image))
@@ -31,68 +31,68 @@ def test_figure_and_overlay_are_drawn_from_the_sessions_projection(visit, monkey
     monkeypatch.setattr(
         inspector, "heatmap", lambda projection, **options: drawn.append((projection, options))
     )
-    view_of(visit, "roles", "stored", "row")
+    view_of(user, "roles", "stored", "row")
     assert drawn == [
-        (visit.chat.projection, visit.image),
-        (visit.chat.projection, {"as_stored": True, "scale": "row"}),
+        (user.chat.projection, user.image),
+        (user.chat.projection, {"as_stored": True, "scale": "row"}),
     ]
 
 
-def test_what_the_decoder_decides_shows_with_the_answer(visit, shelf):
-    choices.retune(visit, shelf, "fastv", 75)
-    before = view_of(visit)
+def test_what_the_decoder_decides_shows_with_the_answer(user, pool):
+    choices.set_compression(user, pool, "fastv", 75)
+    before = view_of(user)
     assert before.overlay is None and before.figure is None and "ask one first" in before.caption
-    list(chat.ask(visit, "is it red", max_new_tokens=2))
-    after = view_of(visit)
+    list(chat.ask(user, "is it red", max_new_tokens=2))
+    after = view_of(user)
     assert after.figure is not None and after.overlay is not None
-    assert visit.chat.projection.m == 4
+    assert user.chat.projection.m == 4
 
 
 @pytest.mark.parametrize("take_back", [chat.undo, chat.clear])
-def test_what_a_question_decided_goes_with_it(visit, shelf, take_back):
-    choices.retune(visit, shelf, "fastv", 75)
-    list(chat.ask(visit, "is it red", max_new_tokens=2))
-    first, version = visit.chat.projection, visit.versions["projection"]
-    list(chat.ask(visit, "is it blue", max_new_tokens=2))
-    chat.undo(visit)
-    assert visit.chat.projection is first and visit.versions["projection"] == version
-    take_back(visit)
-    view = view_of(visit)
+def test_what_a_question_decided_goes_with_it(user, pool, take_back):
+    choices.set_compression(user, pool, "fastv", 75)
+    list(chat.ask(user, "is it red", max_new_tokens=2))
+    first, version = user.chat.projection, user.versions["projection"]
+    list(chat.ask(user, "is it blue", max_new_tokens=2))
+    chat.undo(user)
+    assert user.chat.projection is first and user.versions["projection"] == version
+    take_back(user)
+    view = view_of(user)
     assert view.figure is None and "ask one first" in view.caption and view.overlay is None
-    assert visit.versions["projection"] > version
+    assert user.versions["projection"] > version
 
 
 @pytest.mark.parametrize("change", [("sample", 90), ("metacompress", 50), ("none", 90)])
-def test_both_change_with_method_and_rate_without_an_answer(visit, shelf, change):
-    before = view_of(visit)
-    choices.retune(visit, shelf, *change)
-    after = view_of(visit)
-    assert visit.chat.turns == []
+def test_both_change_with_method_and_rate_without_an_answer(user, pool, change):
+    before = view_of(user)
+    choices.set_compression(user, pool, *change)
+    after = view_of(user)
+    assert user.chat.turns == []
     assert not np.array_equal(before.overlay, after.overlay)
     assert before.figure.data[0].z.shape != after.figure.data[0].z.shape or not np.array_equal(
         before.figure.data[0].z, after.figure.data[0].z
     )
 
 
-def test_the_legend_follows_the_method(visit, shelf):
+def test_the_legend_follows_the_method(user, pool):
     legends = set()
     for method in ("sample", "metacompress", "none"):
-        choices.retune(visit, shelf, method, 50)
-        legends.add(view_of(visit).legend)
+        choices.set_compression(user, pool, method, 50)
+        legends.add(view_of(user).legend)
     assert len(legends) == 3
 
 
-def test_the_legend_counts_every_token_once(visit, shelf):
-    choices.retune(visit, shelf, "sample", 75)
-    counts = [int(count) for count in re.findall(r"<b>(\d+)</b>", view_of(visit).legend)]
+def test_the_legend_counts_every_token_once(user, pool):
+    choices.set_compression(user, pool, "sample", 75)
+    counts = [int(count) for count in re.findall(r"<b>(\d+)</b>", view_of(user).legend)]
     assert counts == [4, 0, 12]
 
 
-def test_the_switches_change_the_drawing(visit):
-    first = view_of(visit)
-    assert not np.array_equal(first.overlay, view_of(visit, "retention").overlay)
-    assert first.figure.data[0].z.shape == view_of(visit, layout="stored").figure.data[0].z.shape[::-1]
-    assert not np.array_equal(first.figure.data[0].z, view_of(visit, scale="linear").figure.data[0].z)
+def test_the_switches_change_the_drawing(user):
+    first = view_of(user)
+    assert not np.array_equal(first.overlay, view_of(user, "retention").overlay)
+    assert first.figure.data[0].z.shape == view_of(user, layout="stored").figure.data[0].z.shape[::-1]
+    assert not np.array_equal(first.figure.data[0].z, view_of(user, scale="linear").figure.data[0].z)
 
 
 def counts(legend: str) -> list[int]:
@@ -102,7 +102,7 @@ def counts(legend: str) -> list[int]:
 def outside(legend: str) -> dict[str, int]:
     """Tokens of each kind that the drawing leaves out."""
     lines = re.findall(r"([\w\[\]]+), outside of the picture: ([^.]*)\.", legend)
-    return {name: sum(map(int, re.findall(r"\d+", told))) for name, told in lines}
+    return {name: sum(map(int, re.findall(r"\d+", text))) for name, text in lines}
 
 
 @pytest.fixture(params=["next_model", "xcomposer"])
@@ -110,7 +110,7 @@ def tiled(request, image):
     """A visitor with a model that cuts the picture into tiles."""
     model = request.getfixturevalue(request.param)
     image = image.resize((320, 240))
-    return Visit(image=image, chat=ChatSession(model, image, "sample", 0.9))
+    return UserSession(image=image, chat=ChatSession(model, image, "sample", 0.9))
 
 
 @pytest.mark.parametrize("method", ["sample", "visionzip", "fastv"])
@@ -129,19 +129,17 @@ def test_the_legend_counts_the_view_that_is_drawn(tiled, method):
     assert not np.array_equal(drawn["whole"].overlay, drawn["tiles"].overlay)
 
 
-def test_padding_is_counted_by_itself(shelf):
-    visit = Visit()
-    choices._start(
-        visit, shelf, Image.new("RGB", (80, 20)), None, model="tiny"
-    )  # the middle two of four rows
-    choices.retune(visit, shelf, "sample", 75)
-    legend = view_of(visit).legend
+def test_padding_is_counted_by_itself(pool):
+    user = UserSession()
+    choices._start(user, pool, Image.new("RGB", (80, 20)), None, model="tiny")  # the middle two of four rows
+    choices.set_compression(user, pool, "sample", 75)
+    legend = view_of(user).legend
     assert counts(legend) == [2, 0, 6] and outside(legend) == {"Padding": 8}
-    choices.retune(visit, shelf, "none", 0)
-    assert "Padding, outside of the picture: 8 kept." in view_of(visit).legend
+    choices.set_compression(user, pool, "none", 0)
+    assert "Padding, outside of the picture: 8 kept." in view_of(user).legend
 
 
-def test_a_model_without_tiles_has_one_view(visit):
-    whole, tiles = (view_of(visit, shown=view) for view in ("whole", "tiles"))
+def test_a_model_without_tiles_has_one_view(user):
+    whole, tiles = (view_of(user, shown=view) for view in ("whole", "tiles"))
     assert not whole.tiled and np.array_equal(whole.overlay, tiles.overlay) and whole.legend == tiles.legend
     assert "Counted" not in whole.legend

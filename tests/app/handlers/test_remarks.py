@@ -23,9 +23,9 @@ def bundled(model, monkeypatch):
 )
 def test_an_unknown_form_is_told_with_what_can_be_asked_and_where(bundled, question):
     model, _ = bundled
-    told = remarks(model, question)
-    assert "no form of question" in told and "suggestion" in told
-    assert all(example in told for example in questions.examples())
+    text = remarks(model, question)
+    assert "no form of question" in text and "suggestion" in text
+    assert all(example in text for example in questions.examples())
 
 
 @pytest.mark.parametrize("question", [*questions.examples(), "What colour is the dog", "IS THERE AN OWL?!"])
@@ -36,8 +36,8 @@ def test_a_known_form_needs_no_word(bundled, question):
 def test_an_unknown_thing_in_a_known_form_is_only_named(bundled):
     model, unknown = bundled
     unknown.append("zeppelins")
-    told = remarks(model, "how many zeppelins are there?")
-    assert told == "This model does not know “zeppelins”; it answered from the words it knows."
+    text = remarks(model, "how many zeppelins are there?")
+    assert text == "This model does not know “zeppelins”; it answered from the words it knows."
     assert "no form of question" in remarks(model, "describe the zeppelins")
 
 
@@ -60,17 +60,17 @@ def test_all_words_are_listed_up_to_five(model):
 
 @pytest.mark.parametrize("question", ["is it red; (really)!?", "… ¡«» — / *"])
 def test_punctuation_is_no_word(model, question):
-    told = remarks(model, question)
-    assert told in ("", "This model does not know “really”; it answered from the words it knows.")
+    text = remarks(model, question)
+    assert text in ("", "This model does not know “really”; it answered from the words it knows.")
 
 
-def test_the_answer_comes_with_the_remarks(visit, bundled):
+def test_the_answer_comes_with_the_remarks(user, bundled):
     model, _ = bundled
-    visit.chat.model.name = model.name  # a variant of the same model
-    views = list(chat.ask(visit, "describe the picture", max_new_tokens=2))
+    user.chat.model.name = model.name  # a variant of the same model
+    views = list(chat.ask(user, "describe the picture", max_new_tokens=2))
     assert "no form of question" in views[-1].notice and 'role="status"' in views[-1].notice
 
 
-def test_texts_run_as_their_first_letter_does(visit):
-    view = list(chat.ask(visit, "ما لون cat؟", max_new_tokens=2))[-1]
+def test_texts_run_as_their_first_letter_does(user):
+    view = list(chat.ask(user, "ما لون cat؟", max_new_tokens=2))[-1]
     assert all('<div class="say" dir="auto">' in message["content"] for message in view.messages)

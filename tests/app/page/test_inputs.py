@@ -11,8 +11,8 @@ from gradio.state_holder import SessionState
 from app import settings
 from app.page.inputs import UNREADABLE, checked
 from app.page.wiring import build
-from app.session_store import VisitStore
-from app.user_session import Visit
+from app.session_store import SessionStore
+from app.user_session import UserSession
 from compressor.errors import InvalidInputError
 
 SLIDER = gr.Slider(0, 2, 0, step=0.1, label="Temperature")
@@ -124,34 +124,34 @@ ACCEPTED = {  # what of it these components do offer
 
 @pytest.fixture
 def store():
-    return VisitStore()
+    return SessionStore()
 
 
 @pytest.fixture
-def demo(shelf, store):
-    return build(shelf, store)
+def demo(pool, store):
+    return build(pool, store)
 
 
 @pytest.fixture
-def key(store, visit):
-    """Of a visit to a scene with one answer."""
+def key(store, user):
+    """Of a user session to a scene with one answer."""
     key = store.open()
-    vars(store.get(key)).update(vars(visit))
-    list(visit.chat.ask("how many cats are there", max_new_tokens=2))
+    vars(store.get(key)).update(vars(user))
+    list(user.chat.ask("how many cats are there", max_new_tokens=2))
     return key
 
 
-def snapshot(visit: Visit) -> tuple:
-    chat = visit.chat
+def snapshot(user: UserSession) -> tuple:
+    chat = user.chat
     return (
-        visit.image,
+        user.image,
         chat,
         list(chat.turns),
-        visit.model,
-        visit.method,
-        visit.rate,
-        visit.separators,
-        visit.shown,
+        user.model,
+        user.method,
+        user.rate,
+        user.separators,
+        user.shown,
     )
 
 
@@ -179,8 +179,8 @@ def events(demo: gr.Blocks):
 
 
 def test_forged_values_reach_no_handler_and_change_nothing(demo, store, key, send, caplog):
-    visit, tried = store.get(key), 0
-    before = snapshot(visit)
+    user, tried = store.get(key), 0
+    before = snapshot(user)
     for function, values in events(demo):
         for place, block in enumerate(function.inputs):
             if isinstance(block, gr.State):
@@ -190,10 +190,10 @@ def test_forged_values_reach_no_handler_and_change_nothing(demo, store, key, sen
                     continue
                 with pytest.raises(gr.Error) as caught:
                     send(function, [*values[:place], forged, *values[place + 1 :]])
-                told = caught.value
-                assert not told.print_exception and len(told.message) < 120 and told.message.endswith(".")
+                text = caught.value
+                assert not text.print_exception and len(text.message) < 120 and text.message.endswith(".")
                 tried += 1
-    assert tried > 500 and snapshot(visit) == before and not visit.busy.locked()
+    assert tried > 500 and snapshot(user) == before and not user.busy.locked()
     assert "hostname" not in caplog.text
 
 

@@ -7,7 +7,7 @@ from app import settings
 from app.page.layout import PRIVACY
 from app.page.lifetime import _sweep
 from app.page.wiring import build
-from app.session_store import VisitStore
+from app.session_store import SessionStore
 
 MINUTE = 60.0
 
@@ -33,12 +33,12 @@ def clock():
 
 @pytest.fixture
 def store(clock):
-    return VisitStore(capacity=2, clock=clock)
+    return SessionStore(capacity=2, clock=clock)
 
 
 @pytest.fixture
-def demo(shelf, store):
-    demo = build(shelf, store)
+def demo(pool, store):
+    demo = build(pool, store)
     gr.routes.App.create_app(demo)  # gives the page what a running server keeps of it
     return demo
 

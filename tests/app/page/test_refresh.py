@@ -2,24 +2,24 @@
 
 import gradio as gr
 import pytest
-from tests.app.page.test_wiring import DRAWING, OPTIONS, handler
 
 from app.handlers import choices
 from app.page.image_input import UNCHANGED
 from app.page.wiring import build
-from app.session_store import VisitStore
+from app.session_store import SessionStore
+from tests.app.page.test_wiring import DRAWING, OPTIONS, handler
 
 PARTS = ("picture", "choices", "chat", "patches", "matrix")
 
 
 @pytest.fixture
 def store():
-    return VisitStore()
+    return SessionStore()
 
 
 @pytest.fixture
-def demo(shelf, store):
-    return build(shelf, store)
+def demo(pool, store):
+    return build(pool, store)
 
 
 def places(outputs) -> dict[str, int]:
@@ -105,8 +105,8 @@ def test_a_stream_ends_with_values_that_change_nothing(demo, store):
         assert all(value == gr.skip() for value in last)
 
 
-def test_a_rate_that_is_refused_goes_back(visit, shelf):
-    choices.retune(visit, shelf, "sample", 40)
-    assert choices.view(visit, shelf).refused_rate is None
-    visit.problem = "It cannot be done."
-    assert choices.view(visit, shelf).refused_rate == 40
+def test_a_rate_that_is_refused_goes_back(user, pool):
+    choices.set_compression(user, pool, "sample", 40)
+    assert choices.view(user, pool).refused_rate is None
+    user.last_error = "It cannot be done."
+    assert choices.view(user, pool).refused_rate == 40

@@ -19,11 +19,11 @@ from PIL import Image
 
 from app import settings
 from app.handlers import choices, inspector
-from app.model_pool import Shelf
+from app.model_pool import ModelPool
 from app.page.image_input import UNCHANGED, picture
 from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
-from app.session_store import VisitStore
+from app.session_store import SessionStore
 from compressor import Projection, token_budget
 from compressor.chat import session
 from compressor.errors import ModelUnavailableError
@@ -33,12 +33,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def store():
-    return VisitStore()
+    return SessionStore()
 
 
 @pytest.fixture
-def demo(shelf, store):
-    return build(shelf, store)
+def demo(pool, store):
+    return build(pool, store)
 
 
 def handler(demo: gr.Blocks, target: str, event: str):
@@ -79,7 +79,7 @@ def test_nothing_is_public(demo):
     assert api["named_endpoints"] == {} and api["unnamed_endpoints"] == {}
 
 
-def test_the_page_holds_only_the_key_of_a_visit(demo, store):
+def test_the_page_holds_only_the_key_of_a_session(demo, store):
     states = [block for block in demo.blocks.values() if isinstance(block, gr.State)]
     assert states == []
     opened = next(fn for fn in demo.fns.values() if fn.targets[0][1] == "load" and fn.fn is not None)
@@ -177,24 +177,24 @@ class Uncopied:
         raise AssertionError("a view of the page copies what must not be copied")
 
 
-class UncopiedStore(Uncopied, VisitStore):
+class UncopiedStore(Uncopied, SessionStore):
     pass
 
 
-class UncopiedShelf(Uncopied, Shelf):
+class UncopiedPool(Uncopied, ModelPool):
     pass
 
 
 def test_a_view_of_the_page_copies_neither_visits_nor_models(model):
-    store, shelf = UncopiedStore(), UncopiedShelf(lambda name, progress: model)
-    client = TestClient(gr.mount_gradio_app(FastAPI(), build(shelf, store), "/"))
+    store, pool = UncopiedStore(), UncopiedPool(lambda name, progress: model)
+    client = TestClient(gr.mount_gradio_app(FastAPI(), build(pool, store), "/"))
     key = store.open()
-    choices.new_scene(store.get(key), shelf, seed=7)
+    choices.new_scene(store.get(key), pool, seed=7)
     store.get(key).chat = chat = Uncopied()
     chat.stop = lambda: None
     for _ in range(2):
         assert client.get("/").status_code == 200 and client.get("/config").status_code == 200
-    assert store.copied == shelf.copied == chat.copied == []
+    assert store.copied == pool.copied == chat.copied == []
 
 
 def test_events_that_wait_for_a_model_share_one_bound(demo):
@@ -233,7 +233,7 @@ def test_whatever_fails_in_a_change_is_one_sentence_beside_what_was_there(
     assert (state.image, state.method, state.chat) == (image, method, chat)
     assert isinstance(caplog.records[-1].exc_info[1], ZeroDivisionError)
     handler(demo, target, event).fn(key, *arguments, *DRAWING)
-    assert state.problem == "" and state.chat is not chat
+    assert state.last_error == "" and state.chat is not chat
 
 
 def test_a_projection_that_cannot_be_drawn_leaves_the_rest_of_the_page(demo, store, monkeypatch, caplog):
@@ -245,7 +245,7 @@ def test_a_projection_that_cannot_be_drawn_leaves_the_rest_of_the_page(demo, sto
 
 def test_a_handler_that_fails_otherwise_is_one_message(demo, store, monkeypatch, caplog):
     key = store.open()
-    monkeypatch.setattr("app.handlers.chat.stop", lambda visit: 1 / 0)
+    monkeypatch.setattr("app.handlers.chat.stop", lambda user: 1 / 0)
     with pytest.raises(gr.Error, match="went wrong on the server") as caught:
         handler(demo, "stop", "click").fn(key)
     assert not caught.value.print_exception and caplog.records[-1].exc_info is not None
@@ -310,8 +310,8 @@ def test_examples_are_recorded_with_their_licences():
 
 def test_importing_the_app_loads_no_model_and_no_transformers():
     code = (
-        "import sys; from app.launch import create_page; page, shelf = create_page(); "
-        "assert page.blocks and shelf._models == {}; "
+        "import sys; from app.launch import create_page; page, pool = create_page(); "
+        "assert page.blocks and pool._models == {}; "
         "assert 'transformers' not in sys.modules and 'plotly' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
@@ -326,7 +326,7 @@ def test_a_model_says_how_far_its_loading_is_and_the_chat_goes_on(model, store):
             go_on.wait(20)
         return model
 
-    demo = build(Shelf(load), store)
+    demo = build(ModelPool(load), store)
     key = store.open()
     handler(demo, "new-scene", "click").fn(key, *DRAWING)
     choosing = handler(demo, "model", "input")
@@ -350,7 +350,7 @@ def test_a_choice_that_failed_stays_told_when_the_browser_reports_it_again(model
             raise ModelUnavailableError("It needs 14 GB.")
         return model
 
-    demo = build(Shelf(load), store)
+    demo = build(ModelPool(load), store)
     key = store.open()
     handler(demo, "new-scene", "click").fn(key, *DRAWING)
     choosing = handler(demo, "model", "input")
@@ -358,8 +358,8 @@ def test_a_choice_that_failed_stays_told_when_the_browser_reports_it_again(model
     for stream in begun:
         list(stream)
     chosen = following(demo, choosing)
-    told = [chosen.fn(key, "llava-1.5-7b", *DRAWING) for _ in range(2)]
-    assert all(any("It needs 14 GB." in str(value) for value in values) for values in told)
+    text = [chosen.fn(key, "llava-1.5-7b", *DRAWING) for _ in range(2)]
+    assert all(any("It needs 14 GB." in str(value) for value in values) for values in text)
     again = handler(demo, "new-scene", "click").fn(key, *DRAWING)
     assert not any("It needs 14 GB." in str(value) for value in again)
 
