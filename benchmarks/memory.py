@@ -59,7 +59,8 @@ class Page:
         (event,) = (
             each
             for each in self._events
-            if any(event == name and target in (None, self._of(place)) for place, event in each["targets"])
+            if each["backend_fn"]
+            and any(event == name and target in (None, self._of(place)) for place, event in each["targets"])
         )
         self._run(event)
 
