@@ -85,7 +85,7 @@ def differences(page: Page, user: UserSession, pool: ModelPool) -> dict[str, tup
 
 
 def _texts(source: str, kind: str) -> str:
-    found = re.search(rf'<div class="{kind}">(.*?)</div>', source)
+    found = re.search(rf'<div class="{kind}"[^>]*>(.*?)</div>', source)
     return _bare(found[1]) if found else ""
 
 

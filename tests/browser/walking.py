@@ -69,7 +69,7 @@ class SlowedApp:
             settled = 0 if found else settled + 1
             assert time.monotonic() < deadline, f"the page differs from the server: {found}"
             page.wait_for_timeout(100)
-        assert not self.failures
+        assert self.failures == []
 
     def close(self) -> None:
         self.context.close()
