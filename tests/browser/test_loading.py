@@ -10,7 +10,6 @@ from app.model_pool import ModelPool
 from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
 from app.session_store import SessionStore
-from compressor.models.loading import memory
 from tests.browser.conftest import free_port
 from tests.browser.looking import shown, until
 
@@ -27,12 +26,6 @@ class SlowLoad:
             progress(0.25, "Downloading it: 3.5 of 14.1 GB")
             self.go_on.wait(60)
         return self.model
-
-
-@pytest.fixture(autouse=True)
-def _large_machine(monkeypatch):
-    """Every model fits as it is, whatever runs the tests."""
-    monkeypatch.setattr(memory, "memory", lambda *_: (10**12, 10**12))
 
 
 @pytest.fixture
