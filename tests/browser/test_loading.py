@@ -15,7 +15,7 @@ from tests.browser.looking import shown, until
 
 
 class SlowLoad:
-    """Hands out one model for every name; for all but the first a test says how far it is, and when it ends."""
+    """Gives one model for every name; for all but the first a test says how far it is, and when it ends."""
 
     def __init__(self, model):
         self.model, self.tell, self.go_on = model, None, threading.Event()
