@@ -15,6 +15,7 @@ from app.handlers.inspector import MatrixView, PatchesView
 from app.model_pool import ModelPool
 from app.page.fields import dropdown, generation_options, heading, model_option, radio
 from app.page.image_input import picture
+from app.page.versions import stamp
 from compressor import model_options
 
 MASTHEAD = """<header id="masthead">
@@ -62,7 +63,7 @@ class ChoicesPane:
     @staticmethod
     def picture_values(view: choices.PictureView) -> list:
         """A view as values of the outputs."""
-        return [view.picture, view.source, str(view.version)]
+        return [view.picture, view.source, stamp(view.version)]
 
     def outputs(self) -> list[Component]:
         """What `values` fills, in its order."""
@@ -95,7 +96,7 @@ class ChoicesPane:
                 gr.update(value=view.shown.get(name, options[name].default), visible=name in view.shown)
                 for name in self.shown
             ),
-            str(view.version),
+            stamp(view.version),
         ]
 
 
@@ -134,7 +135,7 @@ class ChatPane:
             gr.skip() if view.question is None else view.question,
             *(gr.update(interactive=switch) for switch in switches),
             *(gr.update(value=text, visible=bool(text), interactive=not view.running) for text in texts),
-            str(view.version),
+            stamp(view.version),
         ]
 
 
@@ -168,7 +169,7 @@ class InspectorPane:
     @staticmethod
     def patches_values(view: PatchesView) -> list:
         """A view as values of the outputs."""
-        return [view.overlay, view.legend, gr.update(visible=view.tiled), view.version]
+        return [view.overlay, view.legend, gr.update(visible=view.tiled), stamp(view.version)]
 
     def matrix_outputs(self) -> list[Component]:
         """What `matrix_values` fills, in its order."""
@@ -177,7 +178,7 @@ class InspectorPane:
     @staticmethod
     def matrix_values(view: MatrixView) -> list:
         """A view as values of the outputs."""
-        return [view.figure, view.caption, view.version]
+        return [view.figure, view.caption, stamp(view.version)]
 
 
 def choices_pane(pool: ModelPool) -> ChoicesPane:

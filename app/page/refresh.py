@@ -1,9 +1,9 @@
 """Has the page end in the state of the server, in whatever order messages reach it.
 
 A message fills whole parts of the page, each with the version of what is in it. A browser shows what comes
-last, and what comes last may be old. But whenever a version on the page changes, the page sends the versions
-it shows, and gets each part anew whose version is not the present one. So it comes to rest only in the
-present state.
+last, and what comes last may be old. But whenever a message arrives, whose version has a number of its own,
+the page sends the versions it shows, and gets each part anew whose version is not the present one. So it
+comes to rest only in the present state.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,6 +17,7 @@ from app.handlers import chat, choices, inspector
 from app.model_pool import ModelPool
 from app.page.image_input import UNCHANGED
 from app.page.layout import ChatPane, ChoicesPane, InspectorPane
+from app.page.versions import is_present
 from app.session_store import SessionStore
 from app.user_session import UserSession
 
@@ -113,7 +114,7 @@ def wire_refresh(
         with state.lock:
             for part, version in zip(parts, shown, strict=True):
                 arguments = [next(drawing) for _ in part.inputs]
-                present = version == part.version(state, *arguments)
+                present = is_present(version, part.version(state, *arguments))
                 filled += part.unchanged() if present else part.values(state, *arguments)
         return filled
 

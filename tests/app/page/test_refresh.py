@@ -81,6 +81,14 @@ def test_what_is_old_comes_anew_and_what_is_present_stays(demo, store):
     assert list(refresh(demo, key, shown, ("roles", "whole", "paper", "row"))) == ["matrix"]
 
 
+def test_an_old_message_is_noticed_even_where_the_page_showed_its_state_before(demo, store):
+    key = store.open()
+    first = versions_of(handler(demo, "new-scene", "click"), key, *DRAWING)
+    again = versions_of(handler(demo, "colour", "input"), key, "roles", "whole")
+    assert again["patches"] != first["patches"]  # the same state, but the browser sees that it arrived
+    assert refresh(demo, key, first | again) == {}
+
+
 def test_what_an_answer_decides_comes_with_its_end(demo, store):
     key = store.open()
     handler(demo, "new-scene", "click").fn(key, *DRAWING)
