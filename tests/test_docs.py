@@ -28,6 +28,7 @@ OTHERS = (
     "python app.py",
     "metacompress-studio",
     "python -m compressor.training.bundled",
+    "python -m benchmarks.memory",
 )
 
 
