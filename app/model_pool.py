@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compressor import ModelCard, best_way, card_of, get_method, list_methods, list_models, load_model
+from compressor import (
+    ModelCard,
+    best_load_options,
+    card_of,
+    get_method,
+    list_methods,
+    list_models,
+    load_model,
+)
 from compressor.errors import (
     InvalidOptionError,
     ModelError,
@@ -29,8 +37,8 @@ class Offer:
     """A model as the page lists it.
 
     `facts` are its size and licence in a line; `sentence` says why it does not fit this machine, or what else
-    there is to know of its files; `notice` is what to know before judging its answers; `way` are the options
-    of `load_model` by which it fits.
+    there is to know of its files; `notice` is what to know before judging its answers; `load_options` are the
+    options of `load_model` by which it fits.
     """
 
     name: str
@@ -40,7 +48,7 @@ class Offer:
     sentence: str
     facts: str = ""
     notice: str = ""
-    way: Mapping[str, Any] = field(default_factory=dict)
+    load_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Progress(NamedTuple):
@@ -138,7 +146,7 @@ class Shelf:
         def tell(share: float, sentence: str) -> None:
             self._told[name] = Progress(share, sentence)
 
-        load = partial(self._load, self._sources[name], progress=tell, **self.offer(name).way)
+        load = partial(self._load, self._sources[name], progress=tell, **self.offer(name).load_options)
         try:
             loading.set_result(self._with_room(load))
         except Exception as error:  # whatever it is, it belongs to those who wait
@@ -196,18 +204,27 @@ class Shelf:
 
 
 def _offer(card: ModelCard) -> Offer:
-    found, way = best_way(card)
+    report, load_options = best_load_options(card)
     title, facts = card.title, [f"{card.memory_gb:.3g} GB in 16 bits"]
     if card.four_bit_gb is not None:
         facts.append(f"{card.four_bit_gb:.2g} GB in 4")
-    if way.get("four_bit"):
+    if load_options.get("four_bit"):
         title = f"{card.title}, {card.four_bit_gb:.2g} GB in 4-bit"
     elif card.memory_gb >= 1:
         title = f"{card.title}, {card.memory_gb:.0f} GB"
     text = ", ".join(facts)
     if card.image_tokens:
         text = f"Up to {card.image_tokens:,} image tokens; {text}; licence: {card.licence}"
-    return Offer(card.name, title, card.description, found.fits, found.sentence, f"{text}.", card.notice, way)
+    return Offer(
+        card.name,
+        title,
+        card.description,
+        report.fits,
+        report.sentence,
+        f"{text}.",
+        card.notice,
+        load_options,
+    )
 
 
 def _local_offer(name: str, directory: Path) -> Offer:

@@ -46,7 +46,14 @@ def model_option(name: str, option: Option) -> Component:
     if isinstance(option.default, bool):
         return gr.Checkbox(option.default, **about, elem_id=name, visible=False)
     return gr.Slider(
-        option.least, option.most, option.default, step=1, **about, buttons=[], elem_id=name, visible=False
+        option.minimum,
+        option.maximum,
+        option.default,
+        step=1,
+        **about,
+        buttons=[],
+        elem_id=name,
+        visible=False,
     )
 
 

@@ -30,7 +30,7 @@ def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Views:
+class PreparedImages:
     """Images made ready on the host for the encoder: resized, cut into what it sees at once, normalised.
 
     Args:
@@ -194,19 +194,21 @@ class VisionLanguageModel(ABC):
             ImageError: the model cannot be shown such an image.
             ModelMismatchError: the model does not offer what is wanted.
         """
-        return self.encode_views(self.prepare(images), want)
+        return self.encode_prepared(self.prepare(images), want)
 
     @abstractmethod
-    def prepare(self, images: Sequence[Image.Image]) -> Views:
+    def prepare(self, images: Sequence[Image.Image]) -> PreparedImages:
         """The first half of `encode_batch`: all that is done on the host."""
 
     def host_pixels(self, pixels: Tensor) -> Tensor:
-        """Pixels as `Views` holds them: in the model's dtype, in memory that a GPU can copy by itself."""
+        """Pixels as `PreparedImages` holds them: in the model's dtype, pinned where a GPU copies them."""
         pixels = pixels.to(self.dtype)
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
     @abstractmethod
-    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+    def encode_prepared(
+        self, prepared: PreparedImages, want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
         """The second half of `encode_batch`: all that is done on the device."""
 
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:

@@ -21,7 +21,7 @@ BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")  # that older chec
 
 
 @dataclass(frozen=True)
-class Parts:
+class PretrainedParts:
     """The transformers model, its tokenizer and its image processor."""
 
     hf: nn.Module
@@ -29,14 +29,14 @@ class Parts:
     processor: Any
 
 
-def load_parts(
+def load_pretrained(
     architecture: Any,
     source: Path,
     device: torch.device,
     dtype: torch.dtype,
     four_bit: bool = False,
     device_map: DeviceMap | None = None,
-) -> Parts:
+) -> PretrainedParts:
     """The parts of a checkpoint, in their place.
 
     Args:
@@ -81,7 +81,7 @@ def load_parts(
     processor = AutoImageProcessor.from_pretrained(
         source, local_files_only=True, trust_remote_code=False, backend="pil"
     )
-    return Parts(hf, tokenizer, processor)
+    return PretrainedParts(hf, tokenizer, processor)
 
 
 def _require_exact(report: dict[str, Any], name: str) -> None:

@@ -276,4 +276,4 @@ def test_the_log_holds_what_no_sentence_foresees(copied, caplog, monkeypatch):
     monkeypatch.setattr("transformers.LlavaForConditionalGeneration.from_pretrained", load)
     with pytest.raises(ModelUnavailableError, match="complete"):
         load_model(copied, "cpu")
-    assert "KeyError: 'a bug' (test_loading.py:" in caplog.text
+    assert "KeyError: 'a bug' (test_load.py:" in caplog.text
