@@ -23,10 +23,10 @@ from compressor.tokens import ImageTokens
 
 def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
     """Python integers, nested at will, as an int64 tensor, without waiting for a GPU's earlier work."""
-    made = torch.tensor(values, dtype=torch.long)
+    ids = torch.tensor(values, dtype=torch.long)
     if device.type == "cuda":
-        made = made.pin_memory()  # from other memory, a copy is one that waits
-    return made.to(device, non_blocking=True)
+        ids = ids.pin_memory()  # from other memory, a copy is one that waits
+    return ids.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class VisionLanguageModel(ABC):
 
     family: ClassVar[str]
     name: str
-    hf: nn.Module
+    hf: Any  # torch types the attributes of a module as Tensor | Module; here they are typed once
     decoder: Decoder
     width: int
     context_length: int
@@ -174,9 +174,9 @@ class VisionLanguageModel(ABC):
             InvalidOptionError: the family has no such option, or a value is not allowed.
         """
         FAMILIES[self.family].require_options(options)
-        made = copy(self)
-        vars(made).update(options)
-        return made
+        model = copy(self)
+        vars(model).update(options)
+        return model
 
     def encode(self, image: Image.Image, want: frozenset[str] = frozenset()) -> ImageTokens:
         """The tokens of one image, computed without a graph (but usable in one)."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from compressor.errors import ModelMismatchError, ModelUnavailableError
@@ -24,7 +23,7 @@ BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")  # that older chec
 class PretrainedParts:
     """The transformers model, its tokenizer and its image processor."""
 
-    hf: nn.Module
+    hf: Any
     tokenizer: Any
     processor: Any
 

@@ -1,7 +1,6 @@
 """The sizes of the toy model, for one with random weights."""
 
 import torch
-
 from compressor.models.families.toy_family.model import ToyModel
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
