@@ -11,7 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compressor import ModelCard, best_way, card_of, get_method, list_methods, list_models, load_model
+from compressor import (
+    ModelCard,
+    best_load_options,
+    card_of,
+    get_method,
+    list_methods,
+    list_models,
+    load_model,
+)
 from compressor.errors import (
     InvalidOptionError,
     ModelError,
@@ -29,8 +37,8 @@ class ModelListing:
     """A model as the page lists it.
 
     `facts` are its size and licence in a line; `sentence` says why it does not fit this machine, or what else
-    there is to know of its files; `notice` is what to know before judging its answers; `way` are the options
-    of `load_model` by which it fits.
+    there is to know of its files; `notice` is what to know before judging its answers; `load_options` are the
+    options of `load_model` by which it fits.
     """
 
     name: str
@@ -40,7 +48,7 @@ class ModelListing:
     sentence: str
     facts: str = ""
     notice: str = ""
-    way: Mapping[str, Any] = field(default_factory=dict)
+    load_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Progress(NamedTuple):
@@ -94,7 +102,7 @@ class ModelPool:
         self.listings = [_listing(card) for card in list_models()]
         self.listings += [_local_listing(name, directory) for name, directory in (local or {}).items()]
         self._models: dict[str, Future[Any]] = {}
-        self._with_user_errors: dict[str, Progress] = {}
+        self._progress: dict[str, Progress] = {}
         self._labels: dict[str, list[tuple[str, str]]] = {}
         self._lock = threading.Lock()  # of the two dictionaries of what is loaded
         self.computing = threading.Lock()  # pictures are encoded and compressed one at a time
@@ -122,7 +130,7 @@ class ModelPool:
         """
         loading = self._begin(name)
         while wait_for([loading], every_s).not_done:
-            yield self._with_user_errors[name]
+            yield self._progress[name]
 
     def _begin(self, name: str) -> Future[Any]:
         """The model's Future; starts a daemon thread that loads it if needed."""
@@ -130,15 +138,15 @@ class ModelPool:
         with self._lock:
             if name not in self._models:
                 self._models[name] = Future()
-                self._with_user_errors[name] = Progress(0.0, f"Loading {title}")
+                self._progress[name] = Progress(0.0, f"Loading {title}")
                 threading.Thread(target=self._fill, args=(name, self._models[name]), daemon=True).start()
             return self._models[name]
 
     def _fill(self, name: str, loading: Future[Any]) -> None:
         def tell(share: float, sentence: str) -> None:
-            self._with_user_errors[name] = Progress(share, sentence)
+            self._progress[name] = Progress(share, sentence)
 
-        load = partial(self._load, self._sources[name], progress=tell, **self.listing(name).way)
+        load = partial(self._load, self._sources[name], progress=tell, **self.listing(name).load_options)
         try:
             loading.set_result(self._with_room(load))
         except Exception as error:  # whatever it is, it belongs to those who wait
@@ -196,11 +204,11 @@ class ModelPool:
 
 
 def _listing(card: ModelCard) -> ModelListing:
-    found, way = best_way(card)
+    report, load_options = best_load_options(card)
     title, facts = card.title, [f"{card.memory_gb:.3g} GB in 16 bits"]
     if card.four_bit_gb is not None:
         facts.append(f"{card.four_bit_gb:.2g} GB in 4")
-    if way.get("four_bit"):
+    if load_options.get("four_bit"):
         title = f"{card.title}, {card.four_bit_gb:.2g} GB in 4-bit"
     elif card.memory_gb >= 1:
         title = f"{card.title}, {card.memory_gb:.0f} GB"
@@ -208,7 +216,14 @@ def _listing(card: ModelCard) -> ModelListing:
     if card.image_tokens:
         text = f"Up to {card.image_tokens:,} image tokens; {text}; licence: {card.licence}"
     return ModelListing(
-        card.name, title, card.description, found.fits, found.sentence, f"{text}.", card.notice, way
+        card.name,
+        title,
+        card.description,
+        report.fits,
+        report.sentence,
+        f"{text}.",
+        card.notice,
+        load_options,
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compressor.models.catalog import ModelCard, Option, list_models, model_options
     from compressor.models.loading.checkpoint import card_of
     from compressor.models.loading.load import load_model
-    from compressor.models.loading.memory import Fit, best_way, fit
+    from compressor.models.loading.memory import MemoryCheck, best_load_options, check_memory
     from compressor.projection import Projection, token_budget
     from compressor.tokens import ImageTokens
 
@@ -36,18 +36,18 @@ _HOMES = {
     "ModelCard": "compressor.models.catalog",
     "Option": "compressor.models.catalog",
     "model_options": "compressor.models.catalog",
-    "Fit": "compressor.models.loading.memory",
-    "best_way": "compressor.models.loading.memory",
+    "MemoryCheck": "compressor.models.loading.memory",
+    "best_load_options": "compressor.models.loading.memory",
     "card_of": "compressor.models.loading.checkpoint",
-    "fit": "compressor.models.loading.memory",
+    "check_memory": "compressor.models.loading.memory",
     "VisionLanguageModel": "compressor.models.base",
     "token_budget": "compressor.projection",
 }
 __all__ = [
     "ChatSession",
     "ChatTurn",
-    "Fit",
     "ImageTokens",
+    "MemoryCheck",
     "MethodInfo",
     "ModelCard",
     "Option",
@@ -55,9 +55,9 @@ __all__ = [
     "TokenLayout",
     "TurnStats",
     "VisionLanguageModel",
-    "best_way",
+    "best_load_options",
     "card_of",
-    "fit",
+    "check_memory",
     "get_method",
     "list_methods",
     "list_models",

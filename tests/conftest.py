@@ -209,9 +209,9 @@ SMALL_VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers":
 @pytest.fixture(scope="session")
 def small_builder():
     """Builds a scaled-down LLaVA with 64 image tokens the way the full-size ones are built."""
-    from compressor.models.random_weights import llava
+    from compressor.models.families.llava.random_weights import build
 
-    return partial(llava, SMALL_TEXT, {**SMALL_VISION, "image_size": 112, "patch_size": 14})
+    return partial(build, SMALL_TEXT, {**SMALL_VISION, "image_size": 112, "patch_size": 14})
 
 
 @pytest.fixture(scope="session")
@@ -223,20 +223,20 @@ def small_llava(small_builder):
 @pytest.fixture(scope="session")
 def small_next():
     """A scaled-down LLaVA-NeXT with random weights, 36 tokens a view."""
-    from compressor.models.random_weights import llava_next
+    from compressor.models.families.llava_next.random_weights import build
 
     vision = {**SMALL_VISION, "image_size": 336, "patch_size": 56}
-    return llava_next(SMALL_TEXT, vision, "small-next", torch.device("cpu"), torch.float32)
+    return build(SMALL_TEXT, vision, "small-next", torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="session")
 def small_xcomposer():
     """A scaled-down XComposer with random weights and no checkpoint, 36 tokens a view."""
-    from compressor.models.random_weights import xcomposer
+    from compressor.models.families.xcomposer.random_weights import build
 
     config = {**SMALL_TEXT, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 1e4}
     config |= {"plora_rank": 8, "vision": {**SMALL_VISION, "image_size": 84, "patch_size": 7}}
-    return xcomposer(config, "small-xcomposer", torch.device("cpu"), torch.float32)
+    return build(config, "small-xcomposer", torch.device("cpu"), torch.float32)
 
 
 SENTENCE = "user assistant: How many cats are there? What color is the dog? Is it red? yes no 0123456789"

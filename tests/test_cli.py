@@ -92,7 +92,7 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
         (["--rates", "1.5"], "rate must be at least 0"),
         (["--methods", "magic"], "no method 'magic'"),
         (["--model", "nowhere"], "no model 'nowhere'"),
-        (["--device-map", "everywhere"], "'everywhere' is no way to spread a model"),
+        (["--device-map", "everywhere"], "Unknown device map 'everywhere'"),
         (["--hd-num", "4"], "has no option 'hd_num'"),
         (["--references", "crystal"], "no reference 'crystal'"),
         (["--data", "nowhere"], "no benchmark 'nowhere'"),

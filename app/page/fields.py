@@ -46,8 +46,8 @@ def model_option(name: str, option: Option) -> Component:
     if isinstance(option.default, bool):
         return gr.Checkbox(option.default, label=label, info=info, elem_id=name, visible=False)
     return gr.Slider(
-        option.least,
-        option.most,
+        option.minimum,
+        option.maximum,
         option.default,
         step=1,
         label=label,

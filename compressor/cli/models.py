@@ -12,7 +12,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """A paragraph per model of the catalog: its card, and whether it fits."""
-    from compressor import fit, list_models
+    from compressor import check_memory, list_models
     from compressor.models.loading import memory
 
     device = memory.choose_device(None)
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     dtype = str(memory.default_dtype(device)).removeprefix("torch.")
     print(f"This machine: {device.type}, {total / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB free; {dtype}.")
     for card in list_models():
-        found = fit(card)
+        found = check_memory(card)
         four_bit = f", about {card.four_bit_gb:.1f} GB in 4-bit" if card.four_bit_gb else ""
         pinned = f", revision {card.revision or 'unpinned'}"
         print(f"\n{card.name}: {card.title}")

@@ -23,7 +23,7 @@ from compressor.evaluation.workload import (
     random_prompt,
 )
 from compressor.methods.base import DecoderMethod, Method
-from compressor.models.base import Views, VisionLanguageModel
+from compressor.models.base import PreparedImages, VisionLanguageModel
 from compressor.projection import Projection
 
 
@@ -156,7 +156,7 @@ def measure(
     ]
 
 
-def _prepared(model: VisionLanguageModel, workload: Workload, repeats: int) -> tuple[Views, float]:
+def _prepared(model: VisionLanguageModel, workload: Workload, repeats: int) -> tuple[PreparedImages, float]:
     """Random images ready for the encoder, and the median of the seconds that takes; the context must do."""
     images, seconds = random_images(workload), []
     for _ in range(1 + repeats):

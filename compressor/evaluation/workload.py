@@ -1,6 +1,6 @@
 """One batch of answers, as a chat computes them, and how long each stage of it takes.
 
-Every method runs through the code of a chat: `encode_views`, `projections`, `compress`, `prefill`, `step`.
+Every method runs through the code of a chat: `encode_prepared`, `projections`, `compress`, `prefill`, `step`.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from compressor import options
 from compressor.decoding import Request, prefill, step
 from compressor.evaluation.reductions import Reduction, reductions
 from compressor.methods.base import Method
-from compressor.models.base import Views, VisionLanguageModel
+from compressor.models.base import PreparedImages, VisionLanguageModel
 from compressor.projection import token_budget
 from compressor.tokens import ImageTokens
 
@@ -87,13 +87,13 @@ class Batch:
     model: VisionLanguageModel
     method: Method
     rate: float
-    views: Views
+    views: PreparedImages
     prompt: Sequence[int]
     new_tokens: int
 
     def encode(self) -> tuple[list[ImageTokens], list[int]]:
         """The tokens of each image, and the m that the rate leaves of them."""
-        tokens = self.model.encode_views(self.views, self.method.needs)
+        tokens = self.model.encode_prepared(self.views, self.method.needs)
         return tokens, [token_budget(len(each), self.rate) for each in tokens]
 
     def reduce(

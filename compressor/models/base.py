@@ -23,14 +23,14 @@ from compressor.tokens import ImageTokens
 
 def on_device(values: Sequence[Any], device: torch.device) -> Tensor:
     """Python integers, nested at will, as an int64 tensor, without waiting for a GPU's earlier work."""
-    made = torch.tensor(values, dtype=torch.long)
+    ids = torch.tensor(values, dtype=torch.long)
     if device.type == "cuda":
-        made = made.pin_memory()  # from other memory, a copy is one that waits
-    return made.to(device, non_blocking=True)
+        ids = ids.pin_memory()  # from other memory, a copy is one that waits
+    return ids.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
-class Views:
+class PreparedImages:
     """Images made ready on the host for the encoder: resized, cut into what it sees at once, normalised.
 
     Args:
@@ -124,7 +124,7 @@ class VisionLanguageModel(ABC):
 
     family: ClassVar[str]
     name: str
-    hf: nn.Module
+    hf: Any  # torch types the attributes of a module as Tensor | Module; here they are typed once
     decoder: Decoder
     width: int
     context_length: int
@@ -174,9 +174,9 @@ class VisionLanguageModel(ABC):
             InvalidOptionError: the family has no such option, or a value is not allowed.
         """
         FAMILIES[self.family].require_options(options)
-        made = copy(self)
-        vars(made).update(options)
-        return made
+        model = copy(self)
+        vars(model).update(options)
+        return model
 
     def encode(self, image: Image.Image, want: frozenset[str] = frozenset()) -> ImageTokens:
         """The tokens of one image, computed without a graph (but usable in one)."""
@@ -194,19 +194,21 @@ class VisionLanguageModel(ABC):
             ImageError: the model cannot be shown such an image.
             ModelMismatchError: the model does not offer what is wanted.
         """
-        return self.encode_views(self.prepare(images), want)
+        return self.encode_prepared(self.prepare(images), want)
 
     @abstractmethod
-    def prepare(self, images: Sequence[Image.Image]) -> Views:
+    def prepare(self, images: Sequence[Image.Image]) -> PreparedImages:
         """The first half of `encode_batch`: all that is done on the host."""
 
     def host_pixels(self, pixels: Tensor) -> Tensor:
-        """Pixels as `Views` holds them: in the model's dtype, in memory that a GPU can copy by itself."""
+        """Pixels as `PreparedImages` holds them: in the model's dtype, pinned where a GPU copies them."""
         pixels = pixels.to(self.dtype)
         return pixels.pin_memory() if self.device.type == "cuda" else pixels
 
     @abstractmethod
-    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+    def encode_prepared(
+        self, prepared: PreparedImages, want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
         """The second half of `encode_batch`: all that is done on the device."""
 
     def compress(self, tokens: ImageTokens, projection: Projection) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 from app import model_pool
 from app.handlers import choices
 from app.model_pool import ModelPool, local_models
-from compressor import Fit
+from compressor import MemoryCheck
 from compressor.errors import InvalidOptionError, ModelUnavailableError, NoMemoryLeftError
 
 
@@ -155,7 +155,9 @@ def test_a_local_checkpoint_cannot_take_a_catalog_name(tmp_path):
 def test_a_model_is_loaded_in_the_way_in_which_it_fits(monkeypatch):
     packed = {"four_bit": True}
     monkeypatch.setattr(
-        model_pool, "best_way", lambda card: (Fit(True, ""), packed if card.four_bit_gb else {})
+        model_pool,
+        "best_load_options",
+        lambda card: (MemoryCheck(True, ""), packed if card.four_bit_gb else {}),
     )
     asked = []
     pool = ModelPool(lambda name, progress, **way: asked.append((name, way)))
@@ -167,7 +169,9 @@ def test_a_model_is_loaded_in_the_way_in_which_it_fits(monkeypatch):
 def test_a_local_checkpoint_is_offered_in_the_way_in_which_it_fits(checkpoint, monkeypatch):
     packed = {"four_bit": True}
     monkeypatch.setattr(
-        model_pool, "best_way", lambda card: (Fit(True, ""), packed if card.name == "mine" else {})
+        model_pool,
+        "best_load_options",
+        lambda card: (MemoryCheck(True, ""), packed if card.name == "mine" else {}),
     )
     asked = []
     pool = ModelPool(lambda source, progress, **way: asked.append((source, way)), {"mine": checkpoint})

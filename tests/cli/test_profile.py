@@ -5,7 +5,7 @@ import json
 import pytest
 
 from compressor.cli import main
-from compressor.models.random_weights import BUILDERS
+from compressor.models.families.llava.random_weights import BUILDERS
 
 FAST = ["--new-tokens", "2", "--repeats", "1", "--device", "cpu"]
 
@@ -45,7 +45,7 @@ def test_full_size_models_need_no_checkpoint(tmp_path, monkeypatch, small_builde
     [
         (["--methods", "magic"], "no method 'magic'"),
         (["--random-weights", "--four-bit"], "not in 4-bit"),
-        (["--random-weights"], "no sizes to give 'tiny'"),
+        (["--random-weights"], "No architecture is registered for 'tiny'"),
         (["--rate", "1"], "rate must be at least 0"),
         (["--batch", "0"], "batch must be a whole number of at least 1, not 0"),
         (["--repeats", "0"], "at least one repeat"),

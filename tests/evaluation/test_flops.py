@@ -7,7 +7,8 @@ from compressor.decoding import hidden_states, prefill, step
 from compressor.evaluation import flops
 from compressor.evaluation.efficiency import answer_flops
 from compressor.evaluation.workload import answer
-from compressor.models.random_weights import CLIP_L_336, VICUNA_7B, random_model
+from compressor.models.families.clip_llava_random import CLIP_L_336, VICUNA_7B
+from compressor.models.random_weights import random_model
 from tests.evaluation.batches import METHODS, batch_of
 
 

@@ -17,7 +17,7 @@ from compressor.evaluation.workload import (
     random_prompt,
 )
 from compressor.methods.metacompress import MetaCompress
-from compressor.models.base import Views
+from compressor.models.base import PreparedImages
 from compressor.models.random_weights import random_model
 from tests.evaluation.batches import METHODS, batch_of
 
@@ -91,7 +91,7 @@ def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, 
     model = random_model(size, "meta")
     method = MetaCompress(4096, token_norm=1.0).to("meta") if name == "metacompress" else get_method(name)
     pixels = torch.zeros(2 * views, 3, 336, 336, dtype=torch.bfloat16)
-    views = Views(pixels, [(640, 480)] * 2)
+    views = PreparedImages(pixels, [(640, 480)] * 2)
     asked = Batch(model, method, 0.9, views, random_prompt(model, Workload()), 1)
     read = torch.Tensor.tolist
     monkeypatch.setattr(torch.Tensor, "tolist", lambda x: [0] * len(x) if x.is_meta else read(x))

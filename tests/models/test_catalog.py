@@ -8,7 +8,7 @@ import torch
 from huggingface_hub import constants
 from transformers import LlavaNextConfig
 
-from compressor import Fit, best_way, fit, list_models
+from compressor import MemoryCheck, best_load_options, check_memory, list_models
 from compressor.assets import ASSETS
 from compressor.geometry import llava_next_layout, xcomposer_layout
 from compressor.models import catalog
@@ -74,12 +74,12 @@ def test_no_family_downloads_code():
 
 def test_the_bundled_model_fits_everywhere(machine_of):
     machine_of(1)
-    assert fit(CARDS["tiny"], "cpu") == Fit(True, "Its files are here.")
+    assert check_memory(CARDS["tiny"], "cpu") == MemoryCheck(True, "Its files are here.")
 
 
 def test_what_fits_says_what_its_download_takes(machine_of):
     machine_of(30)
-    assert fit(CARDS["llava-1.5-7b"], "cpu") == Fit(
+    assert check_memory(CARDS["llava-1.5-7b"], "cpu") == MemoryCheck(
         True, "It is downloaded when it is first loaded, about 14.1 GB."
     )
 
@@ -90,7 +90,7 @@ def test_what_fits_says_what_its_download_takes(machine_of):
 )
 def test_memory_is_that_of_the_precision(machine_of, gigabytes, dtype, fits):
     machine_of(gigabytes)
-    found = fit(CARDS["llava-1.5-7b"], "cpu", dtype)
+    found = check_memory(CARDS["llava-1.5-7b"], "cpu", dtype)
     assert found.fits == fits
     assert fits or f"this machine has {gigabytes}.0 GB" in found.sentence
 
@@ -98,29 +98,29 @@ def test_memory_is_that_of_the_precision(machine_of, gigabytes, dtype, fits):
 def test_four_bit_takes_less(machine_of, monkeypatch):
     machine_of(10)
     monkeypatch.setattr(memory, "find_spec", lambda name: name)
-    assert not fit(CARDS["llava-1.5-13b"], "cpu").fits
-    assert fit(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).fits
-    assert fit(CARDS["xcomposer-2.5-7b"], "cpu", torch.bfloat16, four_bit=True).fits
-    assert not fit(CARDS["xcomposer-2.5-7b"], "cpu").fits
+    assert not check_memory(CARDS["llava-1.5-13b"], "cpu").fits
+    assert check_memory(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).fits
+    assert check_memory(CARDS["xcomposer-2.5-7b"], "cpu", torch.bfloat16, four_bit=True).fits
+    assert not check_memory(CARDS["xcomposer-2.5-7b"], "cpu").fits
     machine_of(7)
     assert (
         "needs about 7.9 GB of memory in 4-bit"
-        in fit(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).sentence
+        in check_memory(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16, four_bit=True).sentence
     )
 
 
 def test_a_disk_that_is_full(machine_of):
     machine_of(100, disk=3)
-    found = fit(CARDS["llava-1.5-7b"], "cpu")
+    found = check_memory(CARDS["llava-1.5-7b"], "cpu")
     assert not found.fits and "the disk has 3.0 GB left" in found.sentence
 
 
 def test_a_missing_package_comes_with_its_pip_line(machine_of, monkeypatch):
     machine_of(100)
     monkeypatch.setattr(memory, "find_spec", lambda name: None)
-    assert fit(CARDS["llava-1.5-7b"], "cpu").fits
-    assert "pip install sentencepiece" in fit(CARDS["xcomposer-2.5-7b"], "cpu").sentence
-    assert "bitsandbytes" in fit(CARDS["llava-1.5-7b"], "cpu", four_bit=True).sentence
+    assert check_memory(CARDS["llava-1.5-7b"], "cpu").fits
+    assert "pip install sentencepiece" in check_memory(CARDS["xcomposer-2.5-7b"], "cpu").sentence
+    assert "bitsandbytes" in check_memory(CARDS["llava-1.5-7b"], "cpu", four_bit=True).sentence
 
 
 @pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
@@ -166,7 +166,7 @@ def gpus(monkeypatch):
 )
 def test_the_best_way_is_the_most_faithful_one(gpus, count, gigabytes, way):
     gpus(count, gigabytes)
-    found, options = best_way(CARDS["llava-1.5-13b"])
+    found, options = best_load_options(CARDS["llava-1.5-13b"])
     assert found.fits and options == way
 
 
@@ -176,27 +176,27 @@ def test_the_best_way_is_the_most_faithful_one(gpus, count, gigabytes, way):
 )
 def test_on_a_cpu_half_the_precision_is_the_other_way(machine_of, gigabytes, fits, way):
     machine_of(gigabytes)
-    found, options = best_way(CARDS["llava-1.5-7b"])
+    found, options = best_load_options(CARDS["llava-1.5-7b"])
     assert found.fits == fits and options == way
     assert fits or "4-bit" not in found.sentence
 
 
 def test_what_would_fit_a_cpu_in_bfloat16_says_so(machine_of):
     machine_of(20)
-    sentence = fit(CARDS["llava-1.5-7b"], "cpu").sentence
+    sentence = check_memory(CARDS["llava-1.5-7b"], "cpu").sentence
     assert "needs about 28.2 GB of memory in float32 and this machine has 20.0 GB; " in sentence
     assert "it would fit with --dtype bfloat16, about 14.1 GB" in sentence
-    assert "bfloat16" not in fit(CARDS["llava-1.5-13b"], "cpu").sentence
-    assert "--dtype" not in fit(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16).sentence
+    assert "bfloat16" not in check_memory(CARDS["llava-1.5-13b"], "cpu").sentence
+    assert "--dtype" not in check_memory(CARDS["llava-1.5-13b"], "cpu", torch.bfloat16).sentence
 
 
 def test_what_would_fit_in_four_bit_says_so(gpus):
     gpus(1, 8, packages=())
-    found, options = best_way(CARDS["llava-1.5-7b"])
+    found, options = best_load_options(CARDS["llava-1.5-7b"])
     assert not found.fits and options == {}
     assert "the GPU has 8.0 GB; load it in 4-bit, about 4.5 GB, which needs pip install" in found.sentence
     gpus(1, 3)
-    assert "use a smaller model or a larger machine" in best_way(CARDS["llava-1.5-7b"])[0].sentence
+    assert "use a smaller model or a larger machine" in best_load_options(CARDS["llava-1.5-7b"])[0].sentence
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import torch
 from compressor import get_method, list_models
 from compressor.errors import ModelUnavailableError, UnknownModelError
 from compressor.evaluation.workload import Batch, Workload, answer, random_images, random_prompt
-from compressor.models import catalog, random_weights
-from compressor.models.catalog import CARDS
+from compressor.models.catalog import CARDS, FAMILIES
+from compressor.models.families import family_module
+from compressor.models.families.llava import random_weights as llava
 from compressor.models.loading import memory
 from compressor.models.loading.memory import PACKED_BYTES, weight_bytes
-from compressor.models.random_weights import BUILDERS, random_model
+from compressor.models.random_weights import random_model, random_model_names
 
 
 @pytest.mark.parametrize("name", [card.name for card in list_models()[1:]])
@@ -34,7 +35,7 @@ def test_four_bits_of_the_decoders_matrices_make_the_size_on_the_card(name):
         assert weight_bytes(CARDS[name], dtype, four_bit=True) == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", random_model_names())
 def test_what_a_prompt_needs_is_there(name):
     model = random_model(name, "meta")
     if model.family == "internlm2":
@@ -64,7 +65,7 @@ def test_xcomposer_is_made_like_the_others(small_xcomposer, image):
 
 
 def test_a_seed_gives_the_same_weights_and_leaves_the_global_one_alone(monkeypatch, small_builder):
-    monkeypatch.setitem(BUILDERS, "llava-1.5-7b", small_builder)
+    monkeypatch.setitem(llava.BUILDERS, "llava-1.5-7b", small_builder)
     state = torch.get_rng_state()
     first, again, other = (random_model("llava-1.5-7b", "cpu", seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), state)
@@ -81,8 +82,9 @@ def test_what_cannot_be_built_is_said(monkeypatch):
         random_model("llava-1.5-7b", "cpu")
 
 
-def test_every_builder_is_a_model_of_the_catalog():
-    assert set(random_weights.BUILDERS) <= set(catalog.CARDS)
+@pytest.mark.parametrize("folder", {family.folder for family in FAMILIES.values()})
+def test_every_builder_is_a_model_of_the_catalog(folder):
+    assert set(family_module(folder, "random_weights").BUILDERS) <= set(CARDS)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with about 20 GB")

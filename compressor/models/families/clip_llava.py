@@ -13,7 +13,7 @@ from compressor.errors import InvalidQuestionError, ModelMismatchError
 from compressor.geometry import TokenLayout
 from compressor.models.base import VisionLanguageModel, bare_words
 from compressor.models.families.llama_decoder import llama_decoder
-from compressor.models.families.pretrained import Parts, load_parts
+from compressor.models.families.pretrained import PretrainedParts, load_pretrained
 from compressor.models.families.tower_hooks import TowerHooks
 from compressor.models.loading.memory import DeviceMap
 from compressor.tokens import ImageTokens
@@ -45,7 +45,10 @@ class ClipLlava(VisionLanguageModel):
     Args:
         source: a local directory, or the parts of a model that are in their place already.
         name: under which it is known.
-        device, dtype, four_bit, device_map: where and how to compute, as of `load_parts`.
+        device: as of `load_pretrained`.
+        dtype: as of `load_pretrained`.
+        four_bit: as of `load_pretrained`.
+        device_map: as of `load_pretrained`.
     Raises:
         OSError, ValueError: as `from_pretrained` does.
         ModelMismatchError: weights or tokenizer are not those of the config, or the encoder is read in a way
@@ -58,7 +61,7 @@ class ClipLlava(VisionLanguageModel):
 
     def __init__(
         self,
-        source: Path | Parts,
+        source: Path | PretrainedParts,
         *,
         name: str,
         device: torch.device,
@@ -68,9 +71,9 @@ class ClipLlava(VisionLanguageModel):
     ) -> None:
         self.name = name
         parts = source
-        if not isinstance(parts, Parts):
+        if not isinstance(parts, PretrainedParts):
             require_vicuna(parts)
-            parts = load_parts(self.architecture, parts, device, dtype, four_bit, device_map)
+            parts = load_pretrained(self.architecture, parts, device, dtype, four_bit, device_map)
         self.hf, self.tokenizer, self.processor = parts.hf, parts.tokenizer, parts.processor
         self.hf.eval().requires_grad_(False)
         config, language = self.hf.config, self.hf.model.language_model

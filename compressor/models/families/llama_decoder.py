@@ -1,5 +1,7 @@
 """A Llama of transformers as a `Decoder`."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from transformers.models.llama.modeling_llama import LlamaModel, apply_rotary_pos_emb
 
@@ -15,7 +17,7 @@ def llama_decoder(language: LlamaModel, head: nn.Module) -> Decoder:
     """
 
     def queries(index: int, x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-        layer = language.layers[index]
+        layer: Any = language.layers[index]
         attention = layer.self_attn
         states = attention.q_proj(layer.input_layernorm(x))  # (B, L, heads * d_k)
         states = states.unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from compressor.errors import ModelMismatchError, ModelUnavailableError
@@ -21,22 +20,22 @@ BUFFERS = re.compile(r"(rotary_emb\.inv_freq|position_ids)$")  # that older chec
 
 
 @dataclass(frozen=True)
-class Parts:
+class PretrainedParts:
     """The transformers model, its tokenizer and its image processor."""
 
-    hf: nn.Module
+    hf: Any
     tokenizer: Any
     processor: Any
 
 
-def load_parts(
+def load_pretrained(
     architecture: Any,
     source: Path,
     device: torch.device,
     dtype: torch.dtype,
     four_bit: bool = False,
     device_map: DeviceMap | None = None,
-) -> Parts:
+) -> PretrainedParts:
     """The parts of a checkpoint, in their place.
 
     Args:
@@ -81,7 +80,7 @@ def load_parts(
     processor = AutoImageProcessor.from_pretrained(
         source, local_files_only=True, trust_remote_code=False, backend="pil"
     )
-    return Parts(hf, tokenizer, processor)
+    return PretrainedParts(hf, tokenizer, processor)
 
 
 def _require_exact(report: dict[str, Any], name: str) -> None:

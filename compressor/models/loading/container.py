@@ -72,5 +72,5 @@ def _entry(directory: Path, name: str) -> int:
         lines = (directory / "memory.stat").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
-    found = dict(line.partition(" ")[::2] for line in lines)
-    return int(found.get(name, 0))
+    entries = {key: value for key, _, value in (line.partition(" ") for line in lines)}
+    return int(entries.get(name, 0))

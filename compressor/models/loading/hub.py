@@ -49,7 +49,8 @@ def cached_part(repository: str, revision: str | None) -> Path | None:
     """The directory of a checkpoint of which at least config.json is here; looks at no network.
 
     Args:
-        repository, revision: as of `cached`.
+        repository: its id.
+        revision: a commit or a branch; the newest that is here if None.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -131,7 +132,7 @@ def _refusal(error: Exception, repository: str, revision: str | None) -> ModelUn
         )
     if isinstance(error, OSError) and error.errno in DISK:
         return ModelUnavailableError(
-            f"{repository} cannot be kept in {cache_directory()}: {os.strerror(error.errno)}; "
+            f"Cannot write {repository} to {cache_directory()}: {os.strerror(error.errno)}; "
             "make room, or let HF_HOME name another place."
         )
     return None
@@ -178,7 +179,7 @@ def _missing_bytes(repository: str, info: Any, files: RepositoryFiles) -> int:
 
 
 def _reporting(progress: Progress, repository: str, total: int) -> type:
-    """A bar that shows nothing, and tells `progress` of the bytes that have been written."""
+    """A silent tqdm that reports bytes written to `progress`."""
     from huggingface_hub.utils import tqdm
 
     class Reporting(tqdm):

@@ -2,7 +2,6 @@
 
 import json
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from compressor.errors import (
 )
 from compressor.models.base import VisionLanguageModel
 from compressor.models.catalog import CARDS, FAMILIES, ModelCard
+from compressor.models.families import family_module
 from compressor.models.loading import hub, memory
 from compressor.models.loading.checkpoint import card_of, family_of
 from compressor.models.loading.files import damaged
 from compressor.models.loading.hub import Progress
-from compressor.models.loading.memory import DeviceMap
+from compressor.models.loading.memory import DeviceMap, Placement
 from compressor.models.loading.repository_files import CONFIG
 
 MODELS = ASSETS / "models"
@@ -60,19 +60,14 @@ def load_model(
         ModelUnavailableError: its files are missing or damaged, there is no network, memory or package for
             it, or its family is not supported.
         ModelMismatchError: its weights are not those that its config describes.
-        InvalidOptionError: there is no device, or way to spread a model, of this name, or its family has no
+        InvalidOptionError: there is no device or device map of this name, or its family has no
             such option or value.
     """
     try:
         device = memory.choose_device(device)
         memory.require_device_map(device_map)
-        means = {
-            "device": device,
-            "dtype": dtype or memory.default_dtype(device),
-            "four_bit": four_bit,
-            "device_map": device_map,
-        }
-        return _find_and_load(name, means, options, allow_hub, progress)
+        placement = Placement(device, dtype or memory.default_dtype(device), four_bit, device_map)
+        return _find_and_load(name, placement, options, allow_hub, progress)
     except StudioError as error:
         log_cause(f"Loading {name}", error)
         raise
@@ -80,7 +75,7 @@ def load_model(
 
 def _find_and_load(
     name: str | Path,
-    means: dict[str, Any],
+    placement: Placement,
     options: dict[str, Any],
     allow_hub: bool,
     progress: Progress | None,
@@ -88,22 +83,22 @@ def _find_and_load(
     report = progress or (lambda share, sentence: None)
     card = CARDS.get(str(name))
     if card is not None:
-        directory, title = _of_card(card, means, options, progress), card.title
+        directory, title = _of_card(card, placement, options, progress), card.title
     elif (Path(name) / "config.json").is_file():
         directory, title = Path(name), Path(name).resolve().name
     elif allow_hub and HUB_ID.fullmatch(str(name)) and not Path(name).exists():
-        directory, title = _of_repository(str(name), means, options, progress), str(name)
+        directory, title = _of_repository(str(name), placement, options, progress), str(name)
     else:
         raise _unknown(Path(name))
     report(DOWNLOAD, f"Reading the weights of {title}")
-    model = _load(directory, card.name if card else Path(title).name, means, options)
+    model = _load(directory, card.name if card else Path(title).name, placement, options)
     model.directory, model.revision = directory, _revision(directory)
     report(1.0, f"{title} is ready")
     return model
 
 
 def _of_card(
-    card: ModelCard, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
+    card: ModelCard, placement: Placement, options: dict[str, Any], progress: Progress | None
 ) -> Path:
     """The directory of a model of the catalog, downloaded only if it fits."""
     FAMILIES[card.family].require_options(options)
@@ -114,22 +109,22 @@ def _of_card(
                 "get a complete copy of the project."
             )
         return MODELS / card.name
-    found = memory.fit(card, **means)
-    if not found.fits:
-        raise ModelUnavailableError(found.sentence)
-    needed = memory.weight_bytes(card, means["dtype"], means["four_bit"])
-    memory.require_free(needed, card.title, means["device"], means["device_map"] is not None)
+    report = memory.check_memory(card, **vars(placement))
+    if not report.fits:
+        raise ModelUnavailableError(report.sentence)
+    needed = memory.weight_bytes(card, placement.dtype, placement.four_bit)
+    memory.require_free(needed, card.title, placement.device, placement.device_map is not None)
     return hub.fetch(
         card.repository, card.revision, FAMILIES[card.family].files, progress and _first_part(progress)
     )
 
 
 def _of_repository(
-    repository: str, means: dict[str, Any], options: dict[str, Any], progress: Progress | None
+    repository: str, placement: Placement, options: dict[str, Any], progress: Progress | None
 ) -> Path:
     """The directory of any Hub repository of a supported family; its config tells the family first."""
     family = family_of(hub.fetch(repository, None, CONFIG), repository)
-    _require(family, means, options)
+    _require(family, placement, options)
     return hub.fetch(repository, None, FAMILIES[family].files, progress and _first_part(progress))
 
 
@@ -147,31 +142,29 @@ def _unknown(path: Path) -> ModelError:
     )
 
 
-def _require(family: str, means: dict[str, Any], options: dict[str, Any]) -> None:
+def _require(family: str, placement: Placement, options: dict[str, Any]) -> None:
     """Refuse what a family does not offer or this machine does not have, before anything large is read."""
     FAMILIES[family].require_options(options)
-    if refusal := memory.lacking_means(family, means["four_bit"], means["device_map"]):
+    if refusal := memory.lacking_requirements(family, placement.four_bit, placement.device_map):
         raise ModelUnavailableError(refusal)
 
 
-def _load(directory: Path, name: str, means: dict[str, Any], options: dict[str, Any]) -> VisionLanguageModel:
+def _load(directory: Path, name: str, placement: Placement, options: dict[str, Any]) -> VisionLanguageModel:
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     card = card_of(directory, name)
-    _require(card.family, means, options)
-    _require_room(card, means)
+    _require(card.family, placement, options)
+    _require_room(card, placement)
     _require_json(directory)
-    module, _, attribute = FAMILIES[card.family].home.partition(":")
-    # transformers takes seconds to import: only when a model is loaded
-    model_class = getattr(import_module(f"compressor.models.families.{module}"), attribute)
     try:
-        return model_class(directory, name=name, **means).variant(**options)
+        load = family_module(FAMILIES[card.family].folder, "model").load
+        return load(directory, name=name, **vars(placement)).variant(**options)
     except StudioError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise NoMemoryLeftError(
-            f"There is not enough memory for {name!r}; put other models away, or use a smaller one."
+            f"There is not enough memory for {name!r}; unload other models, or use a smaller one."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
         raise _unreadable(directory, card.family) from error
@@ -191,12 +184,12 @@ def _unreadable(directory: Path, family: str) -> ModelUnavailableError:
     )
 
 
-def _require_room(card: ModelCard, means: dict[str, Any]) -> None:
+def _require_room(card: ModelCard, placement: Placement) -> None:
     """On a CPU the system ends a process that takes too much; a GPU raises an error of its own."""
-    if means["device"].type != "cpu":
+    if placement.device.type != "cpu":
         return
-    needed = memory.weight_bytes(card, means["dtype"], means["four_bit"])
-    memory.require_free(needed, repr(card.name), means["device"])
+    needed = memory.weight_bytes(card, placement.dtype, placement.four_bit)
+    memory.require_free(needed, repr(card.name), placement.device)
 
 
 def _require_json(directory: Path) -> None:

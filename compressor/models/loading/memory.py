@@ -24,71 +24,91 @@ BITSANDBYTES = "pip install 'bitsandbytes>=0.46.1,<0.51'"
 
 
 @dataclass(frozen=True)
-class Fit:
+class Placement:
+    """Where and how a model computes.
+
+    Args:
+        device: of everything, unless there is a `device_map`.
+        dtype: of the weights that are not in 4 bits.
+        four_bit: whether the language model's matrices are quantised.
+        device_map: as for `load_model`.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    four_bit: bool = False
+    device_map: DeviceMap | None = None
+
+
+@dataclass(frozen=True)
+class MemoryCheck:
     """Whether a model can be loaded here, and a sentence: why not, or what its loading takes."""
 
     fits: bool
     sentence: str
 
 
-def fit(
+def check_memory(
     card: ModelCard,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     *,
     four_bit: bool = False,
     device_map: DeviceMap | None = None,
-) -> Fit:
+) -> MemoryCheck:
     """Whether this machine can load a model; looks at no network.
 
     Args:
         card: of the model.
-        device, dtype, four_bit, device_map: as for `load_model`.
+        device: as for `load_model`.
+        dtype: as for `load_model`.
+        four_bit: as for `load_model`.
+        device_map: as for `load_model`.
     Raises:
         InvalidOptionError, ModelUnavailableError: there is no such device.
     """
     device = choose_device(device)
     dtype = dtype or default_dtype(device)
-    refusal = lacking_means(card.family, four_bit, device_map) or lacking_memory(
+    refusal = lacking_requirements(card.family, four_bit, device_map) or lacking_memory(
         card, device, dtype, four_bit=four_bit, spread=device_map is not None
     )
     if refusal:
-        return Fit(False, refusal)
+        return MemoryCheck(False, refusal)
     files = FAMILIES[card.family].files
     if not card.repository or hub.cached(card.repository, card.revision, files):
-        return Fit(True, "Its files are here.")
+        return MemoryCheck(True, "Its files are here.")
     part = hub.cached_part(card.repository, card.revision)
     left = card.memory_gb - (stored_bytes(part) / 1e9 if part else 0.0)
     free = disk_free(hub.cache_directory()) / 1e9
     if free < left:
-        return Fit(
+        return MemoryCheck(
             False,
             f"{card.title} is a download of about {left:.1f} GB and the disk has {free:.1f} GB left; "
             "make room, or let HF_HOME name a larger disk.",
         )
     if part:
         rest = f"about {max(left, 0.0):.1f} GB"
-        return Fit(
+        return MemoryCheck(
             True, f"A part of its files is here; the rest, {rest}, is downloaded when it is first loaded."
         )
-    return Fit(True, f"It is downloaded when it is first loaded, about {left:.1f} GB.")
+    return MemoryCheck(True, f"It is downloaded when it is first loaded, about {left:.1f} GB.")
 
 
-def best_way(card: ModelCard) -> tuple[Fit, dict[str, Any]]:
+def best_load_options(card: ModelCard) -> tuple[MemoryCheck, dict[str, Any]]:
     """How this machine holds a model at best: as it is, over several GPUs, or in a smaller precision.
 
     Returns:
         whether it fits; and the options of `load_model` for it.
     """
-    found = fit(card)
-    for way in [] if found.fits else _further_ways():
-        other = fit(card, **way)
+    report = check_memory(card)
+    for load_options in [] if report.fits else _fallback_load_options():
+        other = check_memory(card, **load_options)
         if other.fits:
-            return other, way
-    return found, {}
+            return other, load_options
+    return report, {}
 
 
-def _further_ways() -> list[dict[str, Any]]:
+def _fallback_load_options() -> list[dict[str, Any]]:
     """Options of `load_model` by which a model takes less memory, the most faithful first."""
     if not torch.cuda.is_available():  # a CPU would compute with 4-bit weights, but for minutes
         return [{"dtype": torch.bfloat16}]
@@ -108,7 +128,9 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     try:
         device = torch.device(device)
     except RuntimeError as error:
-        raise InvalidOptionError(f"{device!r} is no device; give one such as cuda, cuda:1 or cpu.") from error
+        raise InvalidOptionError(
+            f"{device!r} is not a valid device (for example cuda, cuda:1, cpu)."
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelUnavailableError(f"There is no {device} on this machine; use the CPU or leave it out.")
     return device
@@ -123,7 +145,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
 
 def require_device_map(device_map: DeviceMap | None) -> None:
-    """Refuse what says no place for a model.
+    """Refuse a device map that places no model.
 
     Raises:
         InvalidOptionError: a name that is no strategy, or a mapping to what is no device, or to GPUs and CPU.
@@ -132,7 +154,7 @@ def require_device_map(device_map: DeviceMap | None) -> None:
     if isinstance(device_map, str):
         if device_map not in STRATEGIES:
             raise InvalidOptionError(
-                f"{device_map!r} is no way to spread a model; choose one of {', '.join(STRATEGIES)}."
+                f"Unknown device map {device_map!r}; choose one of {', '.join(STRATEGIES)}."
             )
         return
     found = [
@@ -140,17 +162,16 @@ def require_device_map(device_map: DeviceMap | None) -> None:
         for each in (device_map or {}).values()
     ]
     if len({device.type for device in found}) > 1:
-        raise InvalidOptionError(
-            "Weights that wait on the CPU are not offered: leave the CPU out of the map."
-        )
+        raise InvalidOptionError("CPU offloading is not supported; remove the CPU from the device map.")
 
 
-def lacking_means(family: str, four_bit: bool, device_map: DeviceMap | None) -> str:
-    """What this machine lacks to load a model in a certain way, whatever its size, as a sentence.
+def lacking_requirements(family: str, four_bit: bool, device_map: DeviceMap | None) -> str:
+    """What this machine lacks to load a model with certain options, whatever its size, as a sentence.
 
     Args:
         family: of the catalog.
-        four_bit, device_map: as for `load_model`.
+        four_bit: as for `load_model`.
+        device_map: as for `load_model`.
     Returns:
         what is missing, a package with its pip line; empty where all is there.
     """
@@ -176,7 +197,9 @@ def lacking_memory(
 
     Args:
         card: of the model.
-        device, dtype, four_bit: how it is to be loaded.
+        device: that it is loaded on.
+        dtype: of the weights.
+        four_bit: whether the language model's matrices are quantised.
         spread: over all GPUs.
     """
     needed = weight_bytes(card, dtype, four_bit)
@@ -227,7 +250,8 @@ def require_free(needed: float, name: str, device: torch.device, spread: bool = 
     Args:
         needed: bytes.
         name: of the model.
-        device, spread: where they go.
+        device: where they go.
+        spread: whether over all GPUs.
     Raises:
         NoMemoryLeftError: other models or programs hold the memory.
     """
@@ -240,7 +264,7 @@ def require_free(needed: float, name: str, device: torch.device, spread: bool = 
     if needed > free:
         raise NoMemoryLeftError(
             f"{name} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
-            "put other models away, close what uses the rest, or use a smaller model."
+            "unload other models, close what uses the rest, or use a smaller model."
         )
 
 

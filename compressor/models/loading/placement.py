@@ -108,5 +108,5 @@ def require_together(weights: Iterable[Tensor]) -> None:
     """
     if len({weight.device for weight in weights}) > 1:
         raise InvalidOptionError(
-            "The device map tears encoder, projector and embeddings apart; give them the same device."
+            "The device map splits the vision encoder, projector and embeddings; put them on one device."
         )

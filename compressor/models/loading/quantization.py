@@ -53,7 +53,7 @@ def without_weights(linear: nn.Linear, dtype: torch.dtype) -> nn.Linear:
     )
 
 
-def is_four_bit(parameter: nn.Parameter) -> bool:
+def is_four_bit(parameter: Tensor) -> bool:
     """Whether a parameter is, or is to become, a matrix in 4 bits; bitsandbytes need not be installed."""
     return hasattr(parameter, "quant_type")
 

@@ -11,7 +11,7 @@ from app import model_pool, settings
 from app.handlers import chat, choices
 from app.model_pool import ModelPool
 from app.user_session import UserSession
-from compressor import Fit, list_methods, list_models, token_budget
+from compressor import MemoryCheck, list_methods, list_models, token_budget
 from compressor.errors import (
     ImageError,
     InvalidOptionError,
@@ -263,10 +263,10 @@ def test_what_a_browser_sends_is_never_a_path_or_a_repository(user, checkpoint):
 
 
 def test_the_list_says_what_fits_and_why_the_rest_does_not(monkeypatch):
-    def best_way(card):
-        return Fit(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else ""), {}
+    def best_load_options(card):
+        return MemoryCheck(card.memory_gb <= 20, "It needs 27 GB & more." if card.memory_gb > 20 else ""), {}
 
-    monkeypatch.setattr(model_pool, "best_way", best_way)
+    monkeypatch.setattr(model_pool, "best_load_options", best_load_options)
     pool = ModelPool()
     text, labels = choices.models_here(pool), [label for label, _ in choices.model_choices(pool)]
     large = sum(card.memory_gb > 20 for card in list_models())

@@ -7,7 +7,7 @@ import torch
 
 from compressor import card_of, load_model
 from compressor.errors import ModelUnavailableError
-from compressor.models.loading.memory import best_way, weight_bytes
+from compressor.models.loading.memory import best_load_options, weight_bytes
 
 
 @pytest.mark.parametrize("which", ["checkpoint", "next_checkpoint", "xcomposer_checkpoint"])
@@ -24,7 +24,7 @@ def test_memory_is_estimated_from_the_files(which, dtype, request):
 
 
 def test_files_that_are_here_fit_where_the_memory_does(checkpoint):
-    found, way = best_way(card_of(checkpoint, "mine"))
+    found, way = best_load_options(card_of(checkpoint, "mine"))
     assert found.fits and way == {} and found.sentence == "Its files are here."
 
 

@@ -193,11 +193,11 @@ def test_a_name_whose_look_up_hangs_is_not_waited_for(asked, monkeypatch):
 
 @pytest.mark.parametrize("offline", [False, True])
 def test_what_is_here_needs_no_network(asked, at, card, monkeypatch, offline):
-    assert "downloaded" in memory.fit(card, "cpu").sentence
+    assert "downloaded" in memory.check_memory(card, "cpu").sentence
     assert load_model(card.name, "cpu").name == card.name
     at("http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    assert memory.fit(card, "cpu") == memory.Fit(True, "Its files are here.")
+    assert memory.check_memory(card, "cpu") == memory.MemoryCheck(True, "Its files are here.")
     assert load_model(card.name, "cpu").revision == COMMIT
 
 
@@ -205,14 +205,14 @@ def test_what_is_here_needs_no_network(asked, at, card, monkeypatch, offline):
 @pytest.mark.parametrize("entry", ["catalog", "repository"])
 def test_a_part_that_another_program_fetched_is_completed(asked, card, entry, listed):
     download(*PART, listed=listed)
-    assert memory.fit(card, "cpu").sentence == (
+    assert memory.check_memory(card, "cpu").sentence == (
         "A part of its files is here; the rest, about 14.1 GB, is downloaded when it is first loaded."
     )
     asked.clear()
     name = card.name if entry == "catalog" else "owner/model"
     assert load_model(name, "cpu", allow_hub=True).revision == COMMIT
     assert any(path.endswith("/model.safetensors") for path in asked)
-    assert memory.fit(card, "cpu").sentence == "Its files are here."
+    assert memory.check_memory(card, "cpu").sentence == "Its files are here."
 
 
 @pytest.mark.parametrize("listed", [True, False])
@@ -220,7 +220,7 @@ def test_a_part_that_another_program_fetched_is_completed(asked, card, entry, li
 def test_missing_shards_are_completed(served, asked, card, listed, shards_there):
     shards = in_shards(served)
     download(*PART, "model.safetensors.index.json", *shards[:shards_there], listed=listed)
-    assert "A part of its files" in memory.fit(card, "cpu").sentence
+    assert "A part of its files" in memory.check_memory(card, "cpu").sentence
     load_model(card.name, "cpu")
     assert hub.cached("owner/model", None, FILES)
 
@@ -236,7 +236,7 @@ def test_progress_counts_what_is_still_to_come(served, asked):
 def test_a_shard_without_its_index_is_a_part(served, asked, card):
     shards = in_shards(served)
     download(*PART, *shards, listed=False)
-    assert "A part of its files" in memory.fit(card, "cpu").sentence
+    assert "A part of its files" in memory.check_memory(card, "cpu").sentence
     assert load_model(card.name, "cpu").revision == COMMIT
 
 
@@ -244,7 +244,7 @@ def test_a_shard_without_its_index_is_a_part(served, asked, card):
 def test_a_small_file_that_is_missing_is_completed(served, asked, card, name):
     everything = [file.name for file in served.iterdir() if file.suffix != ".py" and file.name != name]
     download(*everything, listed=False)
-    assert "A part of its files" in memory.fit(card, "cpu").sentence
+    assert "A part of its files" in memory.check_memory(card, "cpu").sentence
     assert load_model(card.name, "cpu").revision == COMMIT
 
 
@@ -254,14 +254,14 @@ def test_a_processors_config_may_be_without_the_image_processor(served, asked, c
     (served / "preprocessor_config.json").write_text(json.dumps(processor.pop("image_processor")))
     (served / "processor_config.json").write_text(json.dumps(processor))
     download(*PART, "model.safetensors", listed=False)
-    assert "A part of its files" in memory.fit(card, "cpu").sentence
+    assert "A part of its files" in memory.check_memory(card, "cpu").sentence
     assert load_model(card.name, "cpu").revision == COMMIT
 
 
 def test_a_whole_checkpoint_of_an_older_client_needs_no_network(asked, card, at):
     download(*PART, "model.safetensors", listed=False)
     asked.clear()
-    assert memory.fit(card, "cpu").sentence == "Its files are here."
+    assert memory.check_memory(card, "cpu").sentence == "Its files are here."
     assert load_model(card.name, "cpu").revision == COMMIT
     assert load_model("owner/model", "cpu", allow_hub=True).revision == COMMIT
     assert asked == []
@@ -290,9 +290,9 @@ def test_the_disk_has_to_hold_only_what_is_missing(served, asked, card, monkeypa
     directory = download(*PART, "model.safetensors.index.json", shards[0])
     here = (directory / shards[0]).stat().st_size
     monkeypatch.setattr(memory, "disk_free", lambda _: (card.memory_gb - here / 1e9) * 1e9)
-    assert memory.fit(card, "cpu").fits
+    assert memory.check_memory(card, "cpu").fits
     monkeypatch.setattr(memory, "disk_free", lambda _: card.memory_gb * 1e9 - here - 1)
-    assert not memory.fit(card, "cpu").fits
+    assert not memory.check_memory(card, "cpu").fits
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from transformers import LlavaForConditionalGeneration
 
 from compressor.errors import ImageError
 from compressor.geometry import llava_layout
-from compressor.models.base import Views
+from compressor.models.base import PreparedImages
 from compressor.models.catalog import FAMILIES
 from compressor.models.families.clip_llava import ClipLlava
 from compressor.tokens import ImageTokens
@@ -27,23 +27,25 @@ class Llava(ClipLlava):
     architecture = LlavaForConditionalGeneration
     crop: bool = FAMILIES["llava"].options["crop"].default
 
-    def prepare(self, images: Sequence[Image.Image]) -> Views:
+    def prepare(self, images: Sequence[Image.Image]) -> PreparedImages:
         """See the base class."""
         inputs = self.processor(
             images=[self._view(image) for image in images],
             return_tensors="pt",
             input_data_format="channels_last",
         )
-        return Views(self.host_pixels(inputs["pixel_values"]), [image.size for image in images])
+        return PreparedImages(self.host_pixels(inputs["pixel_values"]), [image.size for image in images])
 
-    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+    def encode_prepared(
+        self, prepared: PreparedImages, want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
         """See the base class; `features` are the output of the layer the projector reads."""
         vision = self.hf.config.vision_config
         layouts = [
             llava_layout(size, self.crop, image_size=vision.image_size, patch_size=vision.patch_size)
-            for size in views.sizes
+            for size in prepared.sizes
         ]
-        return self._see(views.pixels, layouts, want)
+        return self._see(prepared.pixels, layouts, want)
 
     def _view(self, image: Image.Image) -> Image.Image:
         """The picture for the processor: RGB, not huge, padded to a square unless it is to be cropped."""
@@ -64,3 +66,6 @@ class Llava(ClipLlava):
         canvas = Image.new("RGB", (side, side), tuple(int(mean * 255) for mean in self.processor.image_mean))
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         return canvas
+
+
+load = Llava

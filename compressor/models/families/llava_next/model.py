@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
 
 from compressor.geometry import TokenLayout, llava_next_layout, llava_next_tiles
-from compressor.models.base import Views, on_device
+from compressor.models.base import PreparedImages, on_device
 from compressor.models.families.clip_llava import ClipLlava
 from compressor.tokens import ImageTokens
 
@@ -46,7 +46,7 @@ class LlavaNext(ClipLlava):
         "The assistant gives helpful, detailed, and polite answers to the human's questions. "
     )
 
-    def prepare(self, images: Sequence[Image.Image]) -> Views:
+    def prepare(self, images: Sequence[Image.Image]) -> PreparedImages:
         """See the base class; the views of an image begin with the whole of it."""
         sizes = [image.size for image in images]
         inputs = self.processor(
@@ -59,12 +59,14 @@ class LlavaNext(ClipLlava):
             views[: len(self._tilings(size).views)]
             for views, size in zip(inputs["pixel_values"], sizes, strict=True)
         ]
-        return Views(self.host_pixels(torch.cat(pixels)), sizes)
+        return PreparedImages(self.host_pixels(torch.cat(pixels)), sizes)
 
-    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+    def encode_prepared(
+        self, prepared: PreparedImages, want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
         """See the base class; `tiles` begin with the whole image."""
-        tilings = [self._tilings(size) for size in views.sizes]
-        seen = iter(self._see(views.pixels, [view for tiling in tilings for view in tiling.views], want))
+        tilings = [self._tilings(size) for size in prepared.sizes]
+        seen = iter(self._see(prepared.pixels, [view for tiling in tilings for view in tiling.views], want))
         return [self._put_together(tiling, tuple(islice(seen, len(tiling.views)))) for tiling in tilings]
 
     @cached_property
@@ -99,3 +101,6 @@ class LlavaNext(ClipLlava):
             tiles=tiles,
             tile_order=tiling.order,
         )
+
+
+load = LlavaNext

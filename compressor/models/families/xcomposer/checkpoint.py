@@ -118,9 +118,9 @@ def assign(
             raise ModelMismatchError(
                 f"{checkpoint_key(name)} of this checkpoint does not have the shape that its config says."
             )
-        network.give(name, tensor.to(place_of(name, places), dtype))
+        network.set_tensor(name, tensor.to(place_of(name, places), dtype))
     for name, buffer in list(network.named_buffers()):
-        network.give(name, buffer.to(place_of(name, places)))
+        network.set_tensor(name, buffer.to(place_of(name, places)))
 
 
 def _tensor(network: XComposerNetwork, tensor: Tensor, name: str) -> Tensor:

@@ -61,7 +61,8 @@ def arrange(merged: Tensor, tiles: tuple[int, int], row_end: Tensor, part_end: T
     Args:
         merged: of the whole view and the tiles, (1 + rows * columns, s, s, c).
         tiles: (rows, columns).
-        row_end, part_end: the separators, c numbers each.
+        row_end: the separator after a row, c numbers.
+        part_end: the separator between whole view and tiles, c numbers.
     Returns:
         (n, c).
     """

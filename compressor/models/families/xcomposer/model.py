@@ -14,7 +14,7 @@ from torch import Tensor
 
 from compressor.errors import ModelUnavailableError
 from compressor.geometry import PATCH, xcomposer_canvas, xcomposer_layout, xcomposer_tiles
-from compressor.models.base import Views, VisionLanguageModel, bare_words
+from compressor.models.base import PreparedImages, VisionLanguageModel, bare_words
 from compressor.models.catalog import FAMILIES
 from compressor.models.families.llama_decoder import llama_decoder
 from compressor.models.families.tower_hooks import TowerHooks
@@ -110,19 +110,23 @@ class XComposer(VisionLanguageModel):
         states = self.hf.language(inputs_embeds=prompt.embeddings[None], image_mask=mask, use_cache=False)
         return self.hf.lm_head(states.last_hidden_state[0])
 
-    def prepare(self, images: Sequence[Image.Image]) -> Views:
+    def prepare(self, images: Sequence[Image.Image]) -> PreparedImages:
         """See the base class; the views of an image begin with the whole canvas."""
         pixels = [views(image, self.hd_num, self.image_size)[0] for image in images]
-        return Views(self.host_pixels(torch.cat(pixels)), [image.size for image in images])
+        return PreparedImages(self.host_pixels(torch.cat(pixels)), [image.size for image in images])
 
-    def encode_views(self, views: Views, want: frozenset[str] = frozenset()) -> list[ImageTokens]:
+    def encode_prepared(
+        self, prepared: PreparedImages, want: frozenset[str] = frozenset()
+    ) -> list[ImageTokens]:
         """See the base class; a token's features are what the projector reads, 2 x 2 patches or a separator.
 
         Each image is a batch of up to 25 views already, so they go through the encoder one by one.
         """
-        grids = [xcomposer_canvas(size, self.hd_num, image_size=self.image_size)[1] for size in views.sizes]
-        pixels = views.pixels.split([1 + rows * columns for rows, columns in grids])
-        return [self._encode(*each, want) for each in zip(pixels, views.sizes, strict=True)]
+        grids = [
+            xcomposer_canvas(size, self.hd_num, image_size=self.image_size)[1] for size in prepared.sizes
+        ]
+        pixels = prepared.pixels.split([1 + rows * columns for rows, columns in grids])
+        return [self._encode(*each, want) for each in zip(pixels, prepared.sizes, strict=True)]
 
     @torch.no_grad()
     def _encode(self, pixels: Tensor, size: tuple[int, int], want: frozenset[str]) -> ImageTokens:
@@ -186,7 +190,8 @@ def from_checkpoint(
         config: of its config.json.
         tensors: under the checkpoint's own names; each is read when its turn comes.
         name: under which the model is known.
-        device, dtype: where and how to compute.
+        device: of everything, unless there is a `device_map`.
+        dtype: of the weights that are not in 4 bits.
         device_map: how to spread over several GPUs, as of `load_model`; everything on `device` if None.
         four_bit: whether the language model's matrices are quantised with bitsandbytes; encoder, projector,
             embeddings, head and the low-rank parts are not.
@@ -222,7 +227,8 @@ def load(source: Path, *, name: str, **options: Any) -> XComposer:
 
     Args:
         source: a local directory.
-        name, options: as of `from_checkpoint`.
+        name: under which it is known.
+        **options: as of `from_checkpoint`.
     Raises:
         ModelUnavailableError, ModelMismatchError: files are missing or damaged, or of another model.
     """

@@ -100,7 +100,7 @@ class XComposerNetwork(nn.Module):
         """The table of token embeddings, as transformers' models give it."""
         return self.language.embed_tokens
 
-    def give(self, name: str, weight: Tensor) -> None:
+    def set_tensor(self, name: str, weight: Tensor) -> None:
         """Put a parameter where there is none yet, quantised where that is in 4 bits, or a buffer elsewhere.
 
         Args:

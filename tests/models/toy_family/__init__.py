@@ -1,0 +1,1 @@
+"""A family of toy models: a linear patch encoder, and a Llama that reads bytes."""
