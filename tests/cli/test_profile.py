@@ -59,7 +59,7 @@ def test_what_cannot_be_profiled_is_said_in_one_sentence(arguments, said, capsys
 @pytest.mark.parametrize("weights", [["--random-weights"], []])
 def test_a_large_model_on_a_cpu_is_refused_at_once(weights, monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for module in ("random_weights.random_model", "loading.load_model"):
+    for module in ("random_weights.random_model", "loading.load.load_model"):
         monkeypatch.setattr(f"compressor.models.{module}", lambda *_, **__: pytest.fail("it was made"))
     assert main(["profile", "--model", "llava-1.5-7b", *weights]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
