@@ -55,11 +55,11 @@ def _of_memory(model: VisionLanguageModel) -> str:
 
 def of_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A digest of names, shapes, dtypes and every number."""
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        seen.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        seen.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return DIGEST + seen.hexdigest()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return DIGEST + digest.hexdigest()
 
 
 def of_file(file: Path) -> str:
@@ -69,8 +69,8 @@ def of_file(file: Path) -> str:
         DataError: it cannot be read.
     """
     try:
-        about = file.stat()
-        return _of_content(file, about.st_size, about.st_mtime_ns)
+        status = file.stat()
+        return _of_content(file, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise DataError(f"The file {file} cannot be read ({error.strerror}); put it back.") from error
 
@@ -104,10 +104,10 @@ def _of_picture(dialogue: Dialogue) -> str:
 
 
 def _of_parts(parts: Iterable[bytes]) -> str:
-    seen = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        seen.update(len(part).to_bytes(8) + part)
-    return DIGEST + seen.hexdigest()
+        digest.update(len(part).to_bytes(8) + part)
+    return DIGEST + digest.hexdigest()
 
 
 def short_name(fields: Fields) -> str:
@@ -139,10 +139,10 @@ def refusal(folder: Path, stored: Any, present: Fields) -> str:
 
 def _flat(fields: Any) -> Fields:
     """Fields as JSON gives them back, those of a field that has some of its own in its place."""
-    found = {}
+    flat = {}
     for name, value in json.loads(json.dumps(fields)).items() if isinstance(fields, dict) else ():
-        found |= value if isinstance(value, dict) else {name: value}
-    return found
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
 
 
 def _difference(name: str, before: Any, now: Any) -> str:

@@ -67,10 +67,11 @@ def test_methods_take_options(tmp_path) -> None:
 
 def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -> None:
     folders = []
-    for seed in (0, 1):
+    before = {"entropy": 0.0, "collapse": 1.0, "clip_by": "none"}  # names of the settings in older configs
+    now = {"lambda_entropy": 1.0, "lambda_collapse": 0.0, "clip_mode": "norm"}
+    for seed, settings in enumerate((before, now)):
         folders.append(tmp_path / f"seed-{seed}")
         made = MetaCompress(192, 8, model_name="tiny", seed=seed)
-        settings = {"entropy": 0.0, "collapse": 1.0, "clip_by": "none"}
         made.save(folders[-1], {"data": "scenes-a", "settings": settings})
     arguments = ["evaluate", "--methods", "sample", "--dialogues", "3", "--json", str(tmp_path / "out.json")]
     for folder in folders:
@@ -82,6 +83,7 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
     assert names == ["sample", "metacompress: seed-0", "metacompress: seed-1"]
     assert data["results"][1]["trained_on"] == "scenes-a"
     assert data["results"][1]["terms"] == {"entropy": False, "collapse": True, "clip": False}
+    assert data["results"][2]["terms"] == {"entropy": True, "collapse": False, "clip": True}
     assert "trained_on" not in data["results"][0]
     assert len(data["paired"]) == 2
 

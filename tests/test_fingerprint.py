@@ -17,7 +17,7 @@ RUN = {
     "model files": "sha256:1",
     "dtype": "float32",
     "crop": False,
-    "settings": {"peak": 1e-3, "rates": [0.9]},
+    "settings": {"lr": 1e-3, "rates": [0.9]},
 }
 
 
@@ -146,7 +146,7 @@ def test_the_bytes_of_a_picture_or_video_tell_it_without_decoding(tmp_path) -> N
         ({"dtype": "float16"}, "a run with dtype float32, not float16; give"),
         ({"crop": True}, "a run with crop False, not True; give"),
         ({"model files": "sha256:2"}, "a run with other model files; give"),
-        ({"settings": {"peak": 0.5, "rates": [0.9]}}, "a run with peak 0.001, not 0.5; give"),
+        ({"settings": {"lr": 0.5, "rates": [0.9]}}, "a run with lr 0.001, not 0.5; give"),
         ({"dtype": "x", "model files": "sha256:2"}, "with other model files, and dtype float32, not x; give"),
         ({"pool": "max"}, "of an older version, which did not write down pool; give another folder."),
     ],
@@ -159,7 +159,7 @@ def test_a_refusal_names_what_differs(change, said, tmp_path) -> None:
 
 
 def test_the_same_run_is_not_refused_whatever_kind_of_sequence_holds_its_numbers(tmp_path) -> None:
-    again = {**RUN, "settings": {"peak": 1e-3, "rates": (0.9,)}}
+    again = {**RUN, "settings": {"lr": 1e-3, "rates": (0.9,)}}
     assert fingerprint.refusal(tmp_path, RUN, again) == ""
     assert fingerprint.refusal(tmp_path, again, RUN) == ""
     assert "holds" in fingerprint.refusal(tmp_path, "no run", RUN)

@@ -16,16 +16,16 @@ compressors() { # FOLDERS...
 
 # The losses (Table 6), by AdamW and by plain SGD: at 90 %, penalties of 1, a gradient clipped to a norm of 1e-2 or not.
 losses() { # FOLDER OPTIONS...
-    train "$1/pred" "${@:2}" --entropy 0 --collapse 0 --clip-by none
-    train "$1/pred-entropy" "${@:2}" --entropy 1 --collapse 0 --clip-by none
-    train "$1/pred-collapse" "${@:2}" --entropy 0 --collapse 1 --clip-by none
-    train "$1/pred-collapse-clip" "${@:2}" --entropy 0 --collapse 1 --clip-by norm
-    train "$1/all-clip" "${@:2}" --entropy 1 --collapse 1 --clip-by norm
+    train "$1/pred" "${@:2}" --lambda-entropy 0 --lambda-collapse 0 --clip-mode none
+    train "$1/pred-entropy" "${@:2}" --lambda-entropy 1 --lambda-collapse 0 --clip-mode none
+    train "$1/pred-collapse" "${@:2}" --lambda-entropy 0 --lambda-collapse 1 --clip-mode none
+    train "$1/pred-collapse-clip" "${@:2}" --lambda-entropy 0 --lambda-collapse 1 --clip-mode norm
+    train "$1/all-clip" "${@:2}" --lambda-entropy 1 --lambda-collapse 1 --clip-mode norm
     evaluate "$1" --methods none --rates 0.9 $(compressors "$1"/{pred,pred-entropy,pred-collapse,pred-collapse-clip,all-clip})
 }
 few="--rates 0.9 --dialogues 1536 --validation 64"
 losses ablation $few --steps 300
-losses ablation-sgd $few --steps 150 --optimizer sgd --peak 0.1
+losses ablation-sgd $few --steps 150 --optimizer sgd --lr 0.1
 
 # Transfer (Table 7) between two worlds that share no class of object and no kind of question.
 for world in scenes-a scenes-b; do
@@ -48,4 +48,4 @@ evaluate one-rate --methods none --rates 0.5,0.7,0.9,0.95 $(compressors seeds/0 
 
 # The trained selection among the references of tiny.json; its weights lie in assets/compressors/tiny-topk.
 [ -f runs/topk/topk.pt ] || python -m compressor train --model tiny --out runs/topk --generator topk \
-    --entropy 0 --collapse 0 --clip 1 --steps 600 --dialogues 1536 --validation 64
+    --lambda-entropy 0 --lambda-collapse 0 --max-grad 1 --steps 600 --dialogues 1536 --validation 64

@@ -28,11 +28,15 @@ def rates(text: str) -> list[float]:
     return [float(rate) for rate in names(text)]
 
 
-def made_method(text: str, model: "VisionLanguageModel") -> "Method":
+def build_method(text: str, model: "VisionLanguageModel") -> "Method":
     """A method for a model, by its name, or by name and options as in "visionzip:per_view=64".
 
+    Args:
+        text: name of the method, with its options if any.
+        model: that the method is for.
     Raises:
-        UnknownMethodError, InvalidOptionError: there is no such method, or it has no such option.
+        UnknownMethodError: there is no such method.
+        InvalidOptionError: the method has no such option.
     """
     from compressor import get_method
 
@@ -53,12 +57,12 @@ def _option(text: str) -> tuple[str, Any]:
 
 def add_picture(parser: argparse.ArgumentParser) -> None:
     """Adds the picture and the questions about it."""
-    parser.add_argument("image", help="file of a picture, or scene:NUMBER for a generated scene")
+    parser.add_argument("image", help="image file, or scene:NUMBER for a generated scene")
     parser.add_argument(
         "--question",
         action="append",
         required=True,
-        help="may be repeated: the questions are the turns of one chat",
+        help="question about the image; repeat the option for further turns of the same chat",
     )
 
 
@@ -87,11 +91,11 @@ def open_picture(text: str) -> "Image.Image":
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say which model is loaded, and how."""
     parser.add_argument(
-        "--model", default="tiny", help="catalog name, a checkpoint's directory, or a Hub repository"
+        "--model", default="tiny", help="name in the catalog, directory of a checkpoint, or Hub repository"
     )
-    add_dtype(parser, "of the weights")
+    add_dtype(parser, "dtype of the weights; the one that suits the device if not given")
     parser.add_argument("--four-bit", action="store_true", help="4-bit weights; needs bitsandbytes")
-    parser.add_argument("--device-map", help="spread over several GPUs, such as auto or balanced")
+    parser.add_argument("--device-map", help="placement over several GPUs, such as auto or balanced")
     add_options(parser)
 
 
@@ -146,8 +150,8 @@ def open_model(args: argparse.Namespace, device: "str | torch.device | None" = N
 
 
 def command_line(args: argparse.Namespace) -> str:
-    """The command line that was given, to stand beside its results."""
-    return shlex.join(["python", "-m", "compressor", *args.given])
+    """The command line of this run, recorded beside its results."""
+    return shlex.join(["python", "-m", "compressor", *args.arguments])
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from compressor.cli.arguments import add_model, add_picture, made_method, open_model, open_picture
+from compressor.cli.arguments import add_model, add_picture, build_method, open_model, open_picture
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -11,10 +11,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     ask = commands.add_parser("ask", help="answer questions about a picture on its compressed tokens")
     add_picture(ask)
     add_model(ask)
-    ask.add_argument("--method", default="metacompress", help="name, with its options if any")
+    ask.add_argument("--method", default="metacompress", help="name of the method, with its options if any")
     ask.add_argument("--rate", type=float, default=0.9, help="share of the image tokens to remove")
     ask.add_argument("--max-new-tokens", type=int, default=64, help="length limit of an answer, in tokens")
-    ask.add_argument("--save-projection", type=Path, metavar="FILE", help="write P to this .npz file")
+    ask.add_argument("--save-projection", type=Path, metavar="FILE", help=".npz file to write P to")
     ask.set_defaults(run=run)
 
 
@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
     from compressor import ChatSession
 
     model = open_model(args)
-    session = ChatSession(model, open_picture(args.image), made_method(args.method, model), args.rate)
+    session = ChatSession(model, open_picture(args.image), build_method(args.method, model), args.rate)
     for question in args.question:
         print(f"> {question}")
         for piece in session.ask(question, max_new_tokens=args.max_new_tokens):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from compressor.assets import ASSETS
 from compressor.cli.arguments import (
     add_model,
+    build_method,
     command_line,
-    made_method,
     names,
     open_model,
     rates,
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from compressor.evaluation.run_folder import RunFolder
     from compressor.models.base import VisionLanguageModel
 
-    Asked = tuple[Sequence[Dialogue], Sequence[Setting]]
+    EvaluationRequest = tuple[Sequence[Dialogue], Sequence[Setting]]
 
-REFERENCES = ("grid", "topk", "oracle")
+BASELINES = ("grid", "topk", "oracle")
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -40,39 +40,56 @@ def add(commands: argparse._SubParsersAction) -> None:
     option(
         "--data",
         default="scenes",
-        help="scenes, scenes-a, scenes-b, dense-scenes, gqa, vqa-v2, convbench, video-mme",
+        help="benchmark: scenes, scenes-a, scenes-b, dense-scenes, gqa, vqa-v2, convbench or video-mme",
     )
-    option("--folder", type=Path, help="that holds the files of the benchmark")
-    option("--split", default="validation", help="train or validation; choosing, of dense-scenes")
+    option("--folder", type=Path, help="folder with the files of the benchmark")
+    option(
+        "--split",
+        default="validation",
+        help="split of the benchmark: train or validation; choosing for dense-scenes",
+    )
     option(
         "--methods",
         type=names,
-        default=["none", "sample", "metacompress"],
-        help="names, each with its options if any, e.g. sample,visionzip:per_view=64,fastv:layer=3",
+        default="none,sample,metacompress",
+        help="names of methods, with options if any, e.g. sample,visionzip:per_view=64,fastv:layer=3",
     )
-    option("--rates", type=rates, default=[0.9], help="shares of tokens that go, e.g. 0.7,0.9")
-    option("--dialogues", type=int, help="how many at most; if not given all there are, and 500 scenes")
-    option("--turns", type=int, default=3)
-    option("--seed", type=int, default=0, help="of the choice and the grouping of dialogues")
+    option("--rates", type=rates, default="0.9", help="compression rates, e.g. 0.7,0.9")
+    option(
+        "--dialogues",
+        type=int,
+        help="maximum number of dialogues; all of the benchmark (scenes: 500) if not given",
+    )
+    option("--turns", type=int, default=3, help="turns per dialogue")
+    option("--seed", type=int, default=0, help="seed of the choice and the grouping of dialogues")
     option("--batch", type=int, default=25, help="dialogues answered side by side")
-    option("--references", type=names, default=[], help=f"any of {', '.join(REFERENCES)}")
-    option("--compressor", type=Path, action="append", default=[], help="folder of more MetaCompress weights")
-    option("--skip-missing", action="store_true", help="of ConvBench: leave out rows without their picture")
-    option("--gray", action="store_true", help="also answer on a gray image")
-    option("--judge", help="of ConvBench: address of an OpenAI-compatible endpoint, or a local text model")
+    option(
+        "--references", type=names, default="", help=f"reference selections, any of {', '.join(BASELINES)}"
+    )
+    option(
+        "--compressor",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder of further MetaCompress weights; may be repeated",
+    )
+    option("--skip-missing", action="store_true", help="omission of ConvBench rows without their image")
+    option("--gray", action="store_true", help="further answers on a plain gray image")
+    option(
+        "--judge", help="judge of ConvBench: address of an OpenAI-compatible endpoint, or local text model"
+    )
     option("--judge-model", help="name of the model at that address")
-    option("--out", type=Path, help="folder for the answers; a run that was killed goes on there")
-    option("--json", type=Path, help="write the results and this command to a file")
+    option("--out", type=Path, help="folder for the answers; a killed run resumes there")
+    option("--json", type=Path, help="JSON file for the results and the command")
     evaluate.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Answers, marks and prints tables, and writes JSON where asked; processes share the answering."""
+    """Answers, grades and prints tables, and writes JSON where requests; processes share the answering."""
     from compressor.data.benchmarks import get_benchmark
-    from compressor.evaluation.distributed import launched
-    from compressor.evaluation.run_folder import RunFolder
+    from compressor.evaluation.run_folder import RunFolder, process_state
 
-    state, benchmark = launched(), get_benchmark(args.data)
+    state, benchmark = process_state(), get_benchmark(args.data)
     judge = _judge(args, benchmark) if state.is_main_process else None
     left_out: list[str] = []
     dialogues = benchmark.dialogues(
@@ -86,11 +103,11 @@ def run(args: argparse.Namespace) -> None:
     if args.batch < 1 or len(dialogues) < 2:
         raise InvalidOptionError("A standard error needs at least 2 dialogues, and a batch at least 1.")
     model = open_model(args, state.device if state.num_processes > 1 else None)
-    asked = _asked(args, model, dialogues)
+    requests = _requests(args, model, dialogues)
     folder = RunFolder(args.out, _about(args, benchmark, model, dialogues)) if args.out else None
-    answers = _answers(args, benchmark, model, asked, folder)
+    answers = _answers(args, benchmark, model, requests, folder)
     if state.is_main_process:
-        _report(args, _results(benchmark, asked, answers, judge, folder), left_out)
+        _report(args, _results(benchmark, requests, answers, judge, folder), left_out)
 
 
 def _about(
@@ -121,47 +138,47 @@ def _judge(args: argparse.Namespace, benchmark: "Benchmark") -> "Judge | None":
     if benchmark.scorer == "judge" and args.judge:
         return open_judge(args.judge, args.judge_model)
     if args.judge:
-        raise InvalidOptionError(f"The answers of {benchmark.title} are marked by a rule: leave --judge out.")
+        raise InvalidOptionError(f"The answers of {benchmark.title} are graded by a rule: leave --judge out.")
     scorer(benchmark.scorer)  # says what is missing
     return None
 
 
-def _asked(
+def _requests(
     args: argparse.Namespace, model: "VisionLanguageModel", dialogues: Sequence["Dialogue"]
-) -> list["Asked"]:
+) -> list["EvaluationRequest"]:
     """Which dialogues are to be answered under which settings; that of all tokens has no rates."""
     from compressor import get_method
     from compressor.evaluation.answering import Setting
-    from compressor.evaluation.gray import gray_dialogues
+    from compressor.evaluation.baselines import gray_dialogues
     from compressor.methods.metacompress import MetaCompress
 
     settings = []
     for text in args.methods:
-        method = made_method(text, model)
+        method = build_method(text, model)
         settings += [Setting.of(method, rate, text) for rate in ([0.0] if text == "none" else args.rates)]
     for folder in args.compressor:
         learned = MetaCompress.load(folder, model_name=model.name, d=model.width).to(model.device)
         settings += [Setting.of(learned, rate, _label(folder)) for rate in args.rates]
-    settings += [_reference(name, args, rate) for name in args.references for rate in args.rates]
-    asked = [(dialogues, settings)] if settings else []
+    settings += [_baseline(name, args, rate) for name in args.references for rate in args.rates]
+    requests = [(dialogues, settings)] if settings else []
     if args.gray:
-        asked.append((gray_dialogues(dialogues), [Setting.of(get_method("none"), 0.0, "gray image")]))
-    if not asked:
+        requests.append((gray_dialogues(dialogues), [Setting.of(get_method("none"), 0.0, "gray image")]))
+    if not requests:
         raise InvalidOptionError("There is nothing to evaluate: name a method, or a compressor's folder.")
-    return asked
+    return requests
 
 
 def _label(folder: Path) -> str:
     return f"metacompress: {folder.resolve().name}"
 
 
-def _reference(name: str, args: argparse.Namespace, rate: float) -> "Setting":
+def _baseline(name: str, args: argparse.Namespace, rate: float) -> "Setting":
     from compressor.data.benchmarks import get_benchmark
     from compressor.evaluation import baselines
     from compressor.evaluation.answering import Setting, weights_digest
 
-    if name not in REFERENCES:
-        raise InvalidOptionError(f"There is no reference {name!r}; choose among {', '.join(REFERENCES)}.")
+    if name not in BASELINES:
+        raise InvalidOptionError(f"There is no reference {name!r}; choose among {', '.join(BASELINES)}.")
     if name == "oracle" and get_benchmark(args.data).needs_folder:
         raise InvalidOptionError("The oracle knows where objects are in generated scenes only: leave it out.")
     if name == "topk":
@@ -175,20 +192,20 @@ def _answers(
     args: argparse.Namespace,
     benchmark: "Benchmark",
     model: "VisionLanguageModel",
-    asked: Sequence["Asked"],
+    requests: Sequence["EvaluationRequest"],
     folder: "RunFolder | None",
 ) -> dict:
     """All answers, with a bar for this process's share of them."""
     from tqdm import tqdm
 
     from compressor.evaluation.accuracy import collect
-    from compressor.evaluation.distributed import launched
+    from compressor.evaluation.run_folder import process_state
 
-    state, found = launched(), {}
-    share = -(-sum(len(dialogues) * len(settings) for dialogues, settings in asked) // state.num_processes)
+    state, answers = process_state(), {}
+    share = -(-sum(len(dialogues) * len(settings) for dialogues, settings in requests) // state.num_processes)
     with tqdm(total=share, unit=" answers", disable=not state.is_main_process) as bar:
-        for dialogues, settings in asked:
-            found |= collect(
+        for dialogues, settings in requests:
+            answers |= collect(
                 model,
                 dialogues,
                 settings,
@@ -197,37 +214,33 @@ def _answers(
                 max_new_tokens=benchmark.max_new_tokens,
                 progress=bar.update,
             )
-    return found
+    return answers
 
 
 def _results(
     benchmark: "Benchmark",
-    asked: Sequence["Asked"],
+    requests: Sequence["EvaluationRequest"],
     answers: Mapping,
     judge: "Judge | None",
     folder: "RunFolder | None",
 ) -> list["Accuracy"]:
-    from compressor.evaluation.accuracy import judged, marked
-    from compressor.evaluation.judge import mark
+    from compressor.evaluation.accuracy import graded, judged
+    from compressor.evaluation.judge import grade
     from compressor.evaluation.scoring import scorer
 
     if judge is None:
         score = scorer(benchmark.scorer)
-        return [marked(dialogues, s, answers, score) for dialogues, settings in asked for s in settings]
+        return [graded(dialogues, s, answers, score) for dialogues, settings in requests for s in settings]
     results = []
-    for dialogues, settings in asked:
-        said = [answers[setting.key, dialogue.id] for setting in settings for dialogue in dialogues]
-        marks = mark(judge, dialogues, said, folder.marks if folder else None)
-        results += [judged(dialogues, setting, answers, marks) for setting in settings]
+    for dialogues, settings in requests:
+        replies = [answers[setting.key, dialogue.id] for setting in settings for dialogue in dialogues]
+        grades = grade(judge, dialogues, replies, folder.scores if folder else None)
+        results += [judged(dialogues, setting, answers, grades) for setting in settings]
     return results
 
 
 def _report(args: argparse.Namespace, results: Sequence["Accuracy"], left_out: Sequence[str]) -> None:
-    """Tables on the standard output, and the file.
-
-    Args:
-        left_out: ids of what has no picture.
-    """
+    """Print the tables and write the file; `left_out` are the ids of rows without a picture."""
     from compressor.evaluation import tables
     from compressor.evaluation.accuracy import differences
 
@@ -285,6 +298,10 @@ def _training(folder: Path) -> dict[str, Any]:
     settings = provenance.get("settings")
     if settings is None:
         return {}
-    terms = {name: settings[name] > 0 for name in ("entropy", "collapse")}
-    terms["clip"] = settings["clip_by"] != "none"
+    if "clip_by" in settings:  # a config from before the settings were renamed
+        entropy, collapse, clip_mode = (settings[name] for name in ("entropy", "collapse", "clip_by"))
+    else:
+        fields = ("lambda_entropy", "lambda_collapse", "clip_mode")
+        entropy, collapse, clip_mode = (settings[field] for field in fields)
+    terms = {"entropy": entropy > 0, "collapse": collapse > 0, "clip": clip_mode != "none"}
     return {"trained_on": provenance["data"], "terms": terms}

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
     dtype = str(memory.default_dtype(device)).removeprefix("torch.")
     print(f"This machine: {device.type}, {total / 1e9:.1f} GB of memory, {free / 1e9:.1f} GB free; {dtype}.")
     for card in list_models():
-        found = check_memory(card)
+        check = check_memory(card)
         four_bit = f", about {card.four_bit_gb:.1f} GB in 4-bit" if card.four_bit_gb else ""
         pinned = f", revision {card.revision or 'unpinned'}"
         print(f"\n{card.name}: {card.title}")
@@ -29,6 +29,6 @@ def run(args: argparse.Namespace) -> None:
             f"{card.repository + pinned if card.repository else 'Bundled'}; licence {card.licence}.",
             f"Up to {card.image_tokens} image tokens; estimated memory: "
             f"about {card.memory_gb:g} GB in {card.precision}{four_bit}.",
-            f"{'Fits' if found.fits else 'Does not fit'}: {found.sentence}",
+            f"{'Fits' if check.fits else 'Does not fit'}: {check.sentence}",
         ):
             print(textwrap.fill(text, 100, initial_indent="  ", subsequent_indent="  "))

@@ -20,7 +20,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     option("--alpha", type=float, default=1.0, help="weight of the entropy loss")
     option("--seed", type=int, default=0, help="seed of P before the first update")
     option("--every", type=int, default=50, help="updates from one printed line to the next")
-    option("--out", type=Path, metavar="FILE", help="write the P with the lowest loss to this .npz file")
+    option("--out", type=Path, metavar="FILE", help=".npz file to write the P with the lowest loss to")
     optimize.set_defaults(run=run)
 
 

@@ -14,9 +14,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         "attention-overlap", help="share of the tokens MetaCompress keeps that attention points at"
     )
     add_model(overlap)
-    overlap.add_argument("--rates", type=rates, default=[0.5, 0.7, 0.8, 0.9, 0.95])
-    overlap.add_argument("--dialogues", type=int, default=200)
-    overlap.add_argument("--json", type=Path, help="write the results and this command to a file")
+    overlap.add_argument(
+        "--rates", type=rates, default="0.5,0.7,0.8,0.9,0.95", help="compression rates, separated by commas"
+    )
+    overlap.add_argument("--dialogues", type=int, default=200, help="number of generated scenes")
+    overlap.add_argument("--json", type=Path, help="JSON file for the results and the command")
     overlap.set_defaults(run=run)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compressor.cli.arguments import (
     add_model,
+    build_method,
     command_line,
-    made_method,
     names,
     open_model,
     options_of,
@@ -34,19 +34,23 @@ def add(commands: argparse._SubParsersAction) -> None:
     profile = commands.add_parser("profile", help="time, memory and operations of every method")
     add_model(profile)
     profile.add_argument(
-        "--random-weights", action="store_true", help="the model's full size without its checkpoint"
+        "--random-weights",
+        action="store_true",
+        help="random weights of the model's full size, without its checkpoint",
     )
     profile.add_argument(
-        "--methods", type=names, default=["all"], help="names, with options as in evaluate, or all"
+        "--methods", type=names, default="all", help="names of methods, with options as in evaluate, or all"
     )
-    profile.add_argument("--rate", type=float, default=0.9, help="share of the image tokens that goes")
-    profile.add_argument("--batch", type=_numbers, default=[1, 16], help="prompts side by side, e.g. 1,16")
-    profile.add_argument("--prompt-tokens", type=int, default=32, help="text tokens of a prompt")
-    profile.add_argument("--new-tokens", type=int, default=10, help="tokens of an answer")
-    profile.add_argument("--image-size", type=_size, default=(640, 480), help="of the images in px, WxH")
-    profile.add_argument("--repeats", type=int, default=5, help="timed runs, of which the median is given")
-    profile.add_argument("--device", help="such as cuda or cpu; a GPU where there is one")
-    profile.add_argument("--json", type=Path, help="write the results and this command to a file")
+    profile.add_argument("--rate", type=float, default=0.9, help="share of the image tokens to remove")
+    profile.add_argument("--batch", type=_numbers, default="1,16", help="batch sizes, separated by commas")
+    profile.add_argument("--prompt-tokens", type=int, default=32, help="text tokens per prompt")
+    profile.add_argument("--new-tokens", type=int, default=10, help="tokens per answer")
+    profile.add_argument("--image-size", type=_size, default="640x480", help="size of the images in px, WxH")
+    profile.add_argument("--repeats", type=int, default=5, help="timed runs; the median is reported")
+    profile.add_argument(
+        "--device", help="device, such as cuda or cpu; a GPU if there is one and nothing is given"
+    )
+    profile.add_argument("--json", type=Path, help="JSON file for the results and the command")
     profile.set_defaults(run=run)
 
 
@@ -70,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
     else:
         model = open_model(args, args.device)
     known = [info.name for info in list_methods()]
-    asked = known if args.methods == ["all"] else args.methods
-    methods = {text: made_method(text, model) for text in dict.fromkeys([BASE, *asked])}
+    texts = known if args.methods == ["all"] else args.methods
+    methods = {text: build_method(text, model) for text in dict.fromkeys([BASE, *texts])}
     rows = []
     for batch in args.batch:
         workload = Workload(batch, args.prompt_tokens, args.new_tokens, args.image_size)
-        measured = [each.as_data() for each in measure(model, methods, args.rate, workload, args.repeats)]
+        measured = [cost.as_data() for cost in measure(model, methods, args.rate, workload, args.repeats)]
         rows += [{**row, "random_weights": args.random_weights} for row in measured]
         print(_table(measured), flush=True)
     print("* of all tokens, as a multiple of the method's, measured in the same run", file=sys.stderr)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import ResultsError
+from compressor.evaluation.comparison import published
 from compressor.evaluation.markup import Table
-from compressor.evaluation.published import published
 from compressor.evaluation.tables import LAYOUTS
 
 FORMATS = {"markdown": Table.to_markdown, "latex": Table.to_latex, "json": Table.to_json}
@@ -17,12 +17,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     tables = commands.add_parser("tables", help="tables of results files, beside the paper's numbers")
     tables.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE.json", help="that evaluate or profile wrote"
+        "files", nargs="*", type=Path, metavar="FILE.json", help="results files of evaluate or profile"
     )
-    tables.add_argument("--layout", choices=tuple(LAYOUTS), default="accuracy")
-    tables.add_argument("--format", choices=tuple(FORMATS), default="markdown")
+    tables.add_argument("--layout", choices=tuple(LAYOUTS), default="accuracy", help="kind of table")
+    tables.add_argument("--format", choices=tuple(FORMATS), default="markdown", help="markup of the table")
     tables.add_argument(
-        "--published", action="store_true", help="the paper's numbers too; alone where no file is given"
+        "--published", action="store_true", help="the paper's numbers as well, or alone if no file is given"
     )
     tables.set_defaults(run=run)
 

@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
     from compressor.dialogues import Dialogue
     from compressor.models.base import VisionLanguageModel
-    from compressor.training.settings import Settings
-    from compressor.training.teacher_cache import FrozenSamples
+    from compressor.training.settings import TrainingSettings
+    from compressor.training.teacher_cache import TeacherCache
     from compressor.training.trainer import Best, Trainer
 
 # options of the command that replace a setting of the recipe, with their types and what they are
 OVERRIDES = {
-    "steps": (int, "updates"),
+    "steps": (int, "number of updates"),
     "batch": (int, "dialogues per update, over all processes"),
     "micro_batch": (int, "dialogues per forward pass"),
-    "rates": (rates, "shares of tokens that go; one is drawn per step, e.g. 0.7,0.9"),
-    "optimizer": (str, "adamw or sgd"),
-    "peak": (float, "learning rate after the warm-up"),
-    "warmup": (int, "updates until then"),
-    "entropy": (float, "lambda_e of equation 10"),
-    "collapse": (float, "lambda_c of equation 10"),
-    "clip": (float, "maximum of the gradient"),
-    "clip_by": (str, "norm, value or none"),
-    "seed": (int, "of weights, order and rates"),
+    "rates": (rates, "compression rates, one drawn per step, e.g. 0.7,0.9"),
+    "optimizer": (str, "optimizer: adamw or sgd"),
+    "lr": (float, "learning rate after the warm-up"),
+    "warmup": (int, "updates of the linear warm-up"),
+    "lambda_entropy": (float, "weight of the entropy loss, lambda_e of equation 10"),
+    "lambda_collapse": (float, "weight of the collapse loss, lambda_c of equation 10"),
+    "max_grad": (float, "maximum of the gradient"),
+    "clip_mode": (str, "what of the gradient is bounded: norm, value or none"),
+    "seed": (int, "seed of weights, order and rates"),
     "validate_every": (int, "updates from one validation to the next"),
     "save_every": (int, "updates from one checkpoint to the next"),
 }
@@ -43,47 +43,66 @@ OVERRIDES = {
 def add(commands: argparse._SubParsersAction) -> None:
     """Adds the command to the parser."""
     train = commands.add_parser("train", help="train MetaCompress for a frozen model")
-    train.add_argument("--model", default="tiny")
+    option = train.add_argument
+    option(
+        "--model", default="tiny", help="name in the catalog, directory of a checkpoint, or Hub repository"
+    )
     add_dtype(
-        train, "of the frozen model; bfloat16 on a GPU that computes in it and float32 elsewhere if not given"
+        train,
+        "dtype of the frozen model; bfloat16 on a GPU that computes in it, else float32, if not given",
     )
     add_options(train)
-    train.add_argument("--data", default="scenes", help="a benchmark, of which the training split is read")
-    train.add_argument("--folder", type=Path, help="of the benchmark's files")
-    train.add_argument("--dialogues", type=int, help="to learn from (scenes: 3072; others: 20000)")
-    train.add_argument("--validation", type=int, default=128, help="further dialogues, to choose the best by")
-    train.add_argument("--turns", type=int, help="per dialogue (scenes: 8; others: 3)")
-    train.add_argument("--responses", choices=("data", "model"), default="data")
-    train.add_argument(
-        "--out", type=Path, help="of weights, log and checkpoint; runs/train/MODEL-DATA if not given"
+    option("--data", default="scenes", help="benchmark whose training split is read")
+    option("--folder", type=Path, help="folder with the files of the benchmark")
+    option("--dialogues", type=int, help="training dialogues (scenes: 3072; others: 20000)")
+    option("--validation", type=int, default=128, help="further dialogues, by which the best state is chosen")
+    option("--turns", type=int, help="turns per dialogue (scenes: 8; others: 3)")
+    option(
+        "--responses",
+        choices=("data", "model"),
+        default="data",
+        help="responses of L_pred: the data's answers, or the uncompressed model's own",
     )
-    train.add_argument(
-        "--cache", type=Path, default=Path("runs/frozen"), help="of what the frozen model computes"
+    option(
+        "--out", type=Path, help="folder for weights, log and checkpoint; runs/train/MODEL-DATA if not given"
     )
-    train.add_argument("--generator", choices=("metacompress", "topk"), default="metacompress")
-    train.add_argument("--pool", choices=("max", "average"), default="max")
-    train.add_argument("--positions", choices=("sinusoidal", "none"), default="sinusoidal")
-    train.add_argument("--width", type=int, default=64, help="d_c")
+    option(
+        "--cache", type=Path, default=Path("runs/frozen"), help="folder for the outputs of the frozen model"
+    )
+    option(
+        "--generator",
+        choices=("metacompress", "topk"),
+        default="metacompress",
+        help="module to train: MetaCompress, or a top-k selection for comparison",
+    )
+    option("--pool", choices=("max", "average"), default="max", help="pooling of the windows of X")
+    option(
+        "--positions",
+        choices=("sinusoidal", "none"),
+        default="sinusoidal",
+        help="position embedding of the pooled tokens",
+    )
+    option("--d-c", type=int, default=64, help="width d_c of the compression attention")
     for name, (kind, text) in OVERRIDES.items():
-        train.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
-    train.add_argument("--timing", action="store_true", help="only time 40 steps and say where the time goes")
-    train.add_argument("--no-checkpointing", action="store_true", help="keep all activations: faster, larger")
+        option(f"--{name.replace('_', '-')}", type=kind, help=f"{text}; the recipe's if not given")
+    option("--benchmark", action="store_true", help="timing of 40 steps and of their parts, without training")
+    option("--no-checkpointing", action="store_true", help="storage of all activations: faster, more memory")
     train.set_defaults(run=run)
 
 
-def settings_of(args: argparse.Namespace) -> "Settings":
+def settings_of(args: argparse.Namespace) -> "TrainingSettings":
     """The recipe for the model, with what the command line replaces."""
     from compressor.models.catalog import CARDS
     from compressor.training.settings import BUNDLED, PAPER
 
     card = CARDS.get(args.model)
     recipe = BUNDLED if card and card.recipe else PAPER
-    given = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
-    if "rates" in given:
-        given["rates"] = tuple(given["rates"])
+    overrides = {name: getattr(args, name) for name in OVERRIDES if getattr(args, name) is not None}
+    if "rates" in overrides:
+        overrides["rates"] = tuple(overrides["rates"])
     if args.no_checkpointing:
-        given["checkpointing"] = False
-    return replace(recipe, **given)
+        overrides["checkpointing"] = False
+    return replace(recipe, **overrides)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -111,7 +130,7 @@ def run(args: argparse.Namespace) -> None:
         print(_expected_memory(model, settings, args, samples), file=sys.stderr)
     about = _about(args, samples, checks)
     parts = (model, generator, samples, checks, settings)
-    if args.timing:
+    if args.benchmark:
         with tempfile.TemporaryDirectory() as folder:
             _time(trainer.Trainer(*parts, Path(folder), accelerator, about))
         return
@@ -128,9 +147,9 @@ def run(args: argparse.Namespace) -> None:
 def _time(run: "Trainer") -> None:
     from compressor.training.speed import step_times
 
-    found = step_times(run)
-    print(f"{found.steps_per_second:.2f} steps per second")
-    for part, share in found.shares.items():
+    times = step_times(run)
+    print(f"{times.steps_per_second:.2f} steps per second")
+    for part, share in times.shares.items():
         print(f"{share:6.1%} {part}")
 
 
@@ -146,7 +165,7 @@ def _dtype(args: argparse.Namespace, device: "torch.device") -> "torch.dtype":
     return torch.float32 if native == torch.float16 else native
 
 
-def _about(args: argparse.Namespace, samples: "FrozenSamples", checks: "FrozenSamples") -> dict[str, Any]:
+def _about(args: argparse.Namespace, samples: "TeacherCache", checks: "TeacherCache") -> dict[str, Any]:
     """What a run depends on beside its settings."""
     return {
         **samples.fields,
@@ -156,7 +175,7 @@ def _about(args: argparse.Namespace, samples: "FrozenSamples", checks: "FrozenSa
         "generator": args.generator,
         "pool": args.pool,
         "positions": args.positions,
-        "width": args.width,
+        "d_c": args.d_c,
     }
 
 
@@ -168,12 +187,13 @@ def _dialogues(args: argparse.Namespace) -> tuple[list["Dialogue"], list["Dialog
     turns = (8 if bundled else 3) if args.turns is None else args.turns
     if count < 1 or args.validation < 1:
         raise InvalidOptionError("Training needs at least one dialogue, and one for validation.")
-    found = get_benchmark(args.data).dialogues("train", count + args.validation, args.folder, turns=turns)
-    if len(found) <= args.validation:
+    dialogues = get_benchmark(args.data).dialogues("train", count + args.validation, args.folder, turns=turns)
+    if len(dialogues) <= args.validation:
         raise TrainingError(
-            f"{args.data} has {len(found)} dialogues for training there, no more than --validation asks for."
+            f"The training split of {args.data} has {len(dialogues)} dialogues there, "
+            f"and --validation takes {args.validation}; give a smaller number."
         )
-    return found[: -args.validation], found[-args.validation :]
+    return dialogues[: -args.validation], dialogues[-args.validation :]
 
 
 def _prepare(
@@ -182,18 +202,20 @@ def _prepare(
     args: argparse.Namespace,
     accelerator: Any,
     name: str,
-) -> "FrozenSamples":
+) -> "TeacherCache":
     from compressor.training import teacher_cache
 
     share = (accelerator.process_index, accelerator.num_processes)
     with _bar(accelerator, f"frozen model, {name}", len(dialogues)) as bar:
-        samples = teacher_cache.prepare(model, dialogues, args.cache, args.responses, *share, bar.update)
+        samples = teacher_cache.build_teacher_cache(
+            model, dialogues, args.cache, args.responses, *share, bar.update
+        )
     accelerator.wait_for_everyone()
     return samples
 
 
 def _generator(
-    model: "VisionLanguageModel", args: argparse.Namespace, settings: "Settings", n: int
+    model: "VisionLanguageModel", args: argparse.Namespace, settings: "TrainingSettings", n: int
 ) -> "nn.Module":
     import torch
 
@@ -203,28 +225,30 @@ def _generator(
     if args.generator == "topk":
         torch.manual_seed(settings.seed)
         return TopK(model.width, n).to(model.device)
-    options = {"d_c": args.width, "pool": args.pool, "positions": args.positions, "seed": settings.seed}
+    options = {"d_c": args.d_c, "pool": args.pool, "positions": args.positions, "seed": settings.seed}
     return MetaCompress.create(model, **options)
 
 
 def _expected_memory(
-    model: "VisionLanguageModel", settings: "Settings", args: argparse.Namespace, samples: Any
+    model: "VisionLanguageModel", settings: "TrainingSettings", args: argparse.Namespace, samples: Any
 ) -> str:
     """A sentence with the estimated memory, for dialogues as long as the longest of the first hundred."""
     from compressor.training.memory import estimate
 
-    seen = [samples[i] for i in range(min(100, len(samples)))]
-    found = estimate(
+    examples = [samples[i] for i in range(min(100, len(samples)))]
+    memory = estimate(
         model.text_config,
         sum(parameter.nbytes for parameter in model.hf.parameters()),
         settings,
-        n=max(len(sample.image) for sample in seen),
-        text=max(len(sample.text) for sample in seen),
-        responses=max(len(sample.teacher) for sample in seen),
-        d_c=args.width,
+        n=max(len(example.image) for example in examples),
+        text=max(len(example.text) for example in examples),
+        responses=max(len(example.teacher) for example in examples),
+        d_c=args.d_c,
         itemsize=model.dtype.itemsize,
     )
-    return f"Estimated peak memory: {found.total / 1e9:.2f} GB, {found.weights / 1e9:.2f} GB of it the model."
+    return (
+        f"Estimated peak memory: {memory.total / 1e9:.2f} GB, {memory.weights / 1e9:.2f} GB of it the model."
+    )
 
 
 def _bar(accelerator: Any, name: str, total: int, done: int = 0) -> Any:
@@ -240,7 +264,7 @@ def _finish(
     model: "VisionLanguageModel",
     generator: "nn.Module",
     best: "Best",
-    settings: "Settings",
+    settings: "TrainingSettings",
     args: argparse.Namespace,
     counts: dict[str, int],
 ) -> None:
@@ -284,7 +308,7 @@ def _commit() -> str | None:
     """Of the code, where it is a git checkout."""
     home = Path(__file__).parent
     try:
-        found = subprocess.run(
+        output = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],
             cwd=home,
             capture_output=True,
@@ -292,4 +316,4 @@ def _commit() -> str | None:
         )
     except OSError:
         return None
-    return found.stdout.strip() or None
+    return output.stdout.strip() or None

@@ -69,7 +69,7 @@ def _rows(path: Path) -> dict[int, dict[int, str]]:
         }
     except DataError:
         raise
-    except Exception as cause:  # openpyxl raises whatever its parsers meet in a damaged file
+    except Exception as cause:  # noqa: BLE001 - openpyxl raises whatever its parsers meet in a damaged file
         _log.info("%s could not be read as a workbook", path, exc_info=cause)
         raise DataError(f"{path} is not a workbook that can be read; download it again.") from None
     return {number: row for number, row in rows.items() if row}

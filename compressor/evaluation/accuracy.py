@@ -9,10 +9,9 @@ import numpy as np
 
 from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError, JudgeError
-from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer
-from compressor.evaluation.choice import chosen_letter
-from compressor.evaluation.distributed import launched
-from compressor.evaluation.run_folder import RunFolder
+from compressor.evaluation.answering import BATCH, MAX_NEW_TOKENS, Answers, Setting, answer_dialogues
+from compressor.evaluation.multiple_choice import chosen_letter
+from compressor.evaluation.run_folder import RunFolder, process_state
 from compressor.evaluation.scoring import Scorer
 from compressor.models.base import VisionLanguageModel
 
@@ -25,7 +24,8 @@ class Accuracy:
     """The outcome of one method at one rate.
 
     Args:
-        method, rate: of the setting.
+        method: name of the setting's method.
+        rate: of the setting.
         tokens: mean number of image tokens that the language model read.
         scores: (dialogues, turns), of a dialogue all nan where a judge gave no score.
         kinds: the kind of every question, (dialogues, turns).
@@ -44,24 +44,24 @@ class Accuracy:
     no_letter: int | None = None
 
     @property
-    def marked(self) -> np.ndarray:
+    def graded(self) -> np.ndarray:
         """Which dialogues have scores, (dialogues,) booleans; all but those that a judge left out."""
         return ~np.isnan(self.scores).any(1)
 
     @property
     def unscored(self) -> int:
         """Number of dialogues that no number counts."""
-        return int((~self.marked).sum())
+        return int((~self.graded).sum())
 
     @property
     def by_dialogue(self) -> np.ndarray:
-        """Mean over the turns of each marked dialogue; these are the independent draws."""
-        return self.unit * self.scores[self.marked].mean(1)
+        """Mean over the turns of each graded dialogue; these are the independent draws."""
+        return self.unit * self.scores[self.graded].mean(1)
 
     @property
     def per_turn(self) -> list[float]:
         """Acc_t for every turn."""
-        return [self.unit * float(value) for value in self.scores[self.marked].mean(0)]
+        return [self.unit * float(value) for value in self.scores[self.graded].mean(0)]
 
     @property
     def average(self) -> float:
@@ -80,7 +80,7 @@ class Accuracy:
 
     def per_kind(self) -> dict[str, float]:
         """The mean for each kind of question, where questions have kinds."""
-        scores, kinds = self.scores[self.marked], self.kinds[self.marked]
+        scores, kinds = self.scores[self.graded], self.kinds[self.graded]
         return {str(k): self.unit * float(scores[kinds == k].mean()) for k in np.unique(kinds) if k}
 
     def as_data(self, **about: Any) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Accuracy:
             "method": self.method,
             "rate": self.rate,
             "image_tokens": round(self.tokens, 1),
-            "dialogues": int(self.marked.sum()),
+            "dialogues": int(self.graded.sum()),
             "acc": [round(value, 2) for value in self.per_turn],
             "avg": round(self.average, 2),
             "standard_error": round(self.standard_error, 2),
@@ -98,7 +98,7 @@ class Accuracy:
             "kinds": {kind: round(value, 1) for kind, value in self.per_kind().items()},
         }
         if self.overall is not None:
-            row["overall"] = round(float(self.overall[self.marked].mean()), 2)
+            row["overall"] = round(float(self.overall[self.graded].mean()), 2)
             row["unscored"] = self.unscored
         if self.no_letter is not None:
             row["no_letter"] = self.no_letter
@@ -132,7 +132,7 @@ def bootstrap_interval(
 
 def paired_difference(first: Accuracy, second: Accuracy) -> tuple[float, float]:
     """Avg of ``first`` minus Avg of ``second`` on the dialogues that both have, and its standard error."""
-    both = first.marked & second.marked
+    both = first.graded & second.graded
     difference = first.unit * (first.scores[both].mean(1) - second.scores[both].mean(1))
     return float(difference.mean()), _standard_error(difference)
 
@@ -140,11 +140,11 @@ def paired_difference(first: Accuracy, second: Accuracy) -> tuple[float, float]:
 def differences(results: Sequence[Accuracy], first: str, second: str) -> list[dict[str, Any]]:
     """Avg of one method minus another's at every rate where both were run, with the paired standard error."""
     others = {result.rate: result for result in results if result.method == second}
-    found = []
+    rows = []
     for result in results:
         if result.method == first and result.rate in others:
             points, error = paired_difference(result, others[result.rate])
-            found.append(
+            rows.append(
                 {
                     "rate": result.rate,
                     "difference": f"{first} - {second}",
@@ -152,7 +152,7 @@ def differences(results: Sequence[Accuracy], first: str, second: str) -> list[di
                     "standard_error": round(error, 2),
                 }
             )
-    return found
+    return rows
 
 
 Collected = Mapping[tuple[str, str], Answers]
@@ -171,9 +171,13 @@ def collect(
     """All answers to all dialogues under all settings, each process of a launch doing its share.
 
     Args:
-        model, dialogues, settings, batch, max_new_tokens: as of ``answer``.
-        folder: where answers are kept as they come; what is there already is not asked again.
-        progress: told how many more answers of this process's share there are.
+        model: the model.
+        dialogues: as of ``answer_dialogues``.
+        settings: as of ``answer_dialogues``.
+        folder: where answers are written; those that it holds already are not computed again.
+        batch: dialogues answered side by side.
+        max_new_tokens: length limit of an answer.
+        progress: called with the number of further answers of this process's share.
     Returns:
         by setting and dialogue; the same for every process.
     Raises:
@@ -182,12 +186,12 @@ def collect(
     from accelerate.utils import gather_object
 
     _check(dialogues, settings)
-    state = launched()
+    state = process_state()
     known = folder.read() if folder else {}
     mine = dialogues[state.process_index :: state.num_processes]
     progress(sum((setting.key, dialogue.id) in known for setting in settings for dialogue in mine))
     new: list[Answers] = []
-    rounds = answer(model, mine, settings, known=known, batch=batch, max_new_tokens=max_new_tokens)
+    rounds = answer_dialogues(model, mine, settings, known=known, batch=batch, max_new_tokens=max_new_tokens)
     for answers in rounds:
         if folder:
             folder.append(state.process_index, answers)
@@ -208,8 +212,8 @@ def _check(dialogues: Sequence[Dialogue], settings: Sequence[Setting]) -> None:
         raise InvalidOptionError("Two settings have the same name and rate: name each once.")
 
 
-def marked(dialogues: Sequence[Dialogue], setting: Setting, collected: Collected, score: Scorer) -> Accuracy:
-    """The accuracy of one setting, its answers marked by a rule of ``scoring.scorer``."""
+def graded(dialogues: Sequence[Dialogue], setting: Setting, collected: Collected, score: Scorer) -> Accuracy:
+    """The accuracy of one setting, its answers graded by a rule of ``scoring.scorer``."""
     scores = [
         [score(text, turn) for text, turn in zip(answers.texts, dialogue.turns, strict=True)]
         for dialogue, answers in _of(dialogues, setting, collected)
@@ -228,20 +232,23 @@ def judged(
     dialogues: Sequence[Dialogue],
     setting: Setting,
     collected: Collected,
-    marks: Mapping[tuple[str, str], Sequence[int] | None],
+    grades: Mapping[tuple[str, str], Sequence[int] | None],
 ) -> Accuracy:
-    """The scores of one setting, its answers marked by a judge.
+    """The scores of one setting, its answers graded by a judge.
 
     Args:
-        marks: from ``judge.mark``: one score per turn and one overall, or None.
+        dialogues: that were answered.
+        setting: whose answers are scored.
+        collected: answers as of `collect`.
+        grades: from ``judge.grade``: one score per turn and one overall, or None.
     Raises:
-        JudgeError: the judge has marked no dialogue.
+        JudgeError: the judge has graded no dialogue.
     """
     width = len(dialogues[0].turns) + 1
-    rows = [marks[setting.key, dialogue.id] or [math.nan] * width for dialogue in dialogues]
+    rows = [grades[setting.key, dialogue.id] or [math.nan] * width for dialogue in dialogues]
     scores = np.array(rows, dtype=float)
     if np.isnan(scores).all():
-        raise JudgeError(f"The judge has marked no answer of {setting.method!r}: choose a stronger model.")
+        raise JudgeError(f"The judge has graded no answer of {setting.method!r}: choose a stronger model.")
     return _accuracy(dialogues, setting, collected, scores[:, :-1], unit=1.0, overall=scores[:, -1])
 
 
@@ -266,6 +273,6 @@ def evaluate(
     score: Scorer,
     **options: Any,
 ) -> list[Accuracy]:
-    """Answers all dialogues under all settings and marks them; ``options`` are those of ``collect``."""
+    """Answers all dialogues under all settings and grades them; ``options`` are those of ``collect``."""
     collected = collect(model, dialogues, settings, **options)
-    return [marked(dialogues, setting, collected, score) for setting in settings]
+    return [graded(dialogues, setting, collected, score) for setting in settings]

@@ -3,15 +3,17 @@
 import zlib
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from compressor import fingerprint
-from compressor.chat.batch import greedy_replies
+from compressor.chat.batch import Prune, greedy_replies
+from compressor.chat.prompt_pruning import prompt_pruning
 from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError
-from compressor.evaluation.reductions import Projections, reductions
 from compressor.methods.base import DecoderMethod, Method
 from compressor.methods.selection import Random
 from compressor.models.base import VisionLanguageModel
@@ -22,6 +24,52 @@ BATCH = 25  # dialogues; their images are encoded together and answered together
 MAX_NEW_TOKENS = 16
 
 Project = Callable[[ImageTokens, int, Dialogue], Projection]
+Projections = Callable[[Sequence[ImageTokens], Sequence[int]], Sequence[Projection]]
+
+
+@dataclass(frozen=True, eq=False)
+class Reduction:
+    """One image as the language model is given it.
+
+    Args:
+        image: (m, d), or (n, d) where the language model prunes itself.
+        m: tokens that stay.
+        prune: what leaves inside the decoder once it reads a prompt; None where nothing does.
+    """
+
+    image: Tensor
+    m: int
+    prune: Prune | None = None
+
+
+@torch.no_grad()
+def reductions(
+    model: VisionLanguageModel,
+    method: Method | Projections,
+    tokens: Sequence[ImageTokens],
+    budgets: Sequence[int],
+) -> list[Reduction]:
+    """Reduce several images at once.
+
+    Args:
+        model: that will read them.
+        method: of any stage, or what gives the P of all images as `Method.projections` does.
+        tokens: of each image.
+        budgets: m of each.
+    """
+    if isinstance(method, DecoderMethod):
+        return [_pruned(model, method, image, m) for image, m in zip(tokens, budgets, strict=True)]
+    project = method.projections if isinstance(method, Method) else method
+    projections = project(tokens, budgets)
+    return [Reduction(model.compress(image, p), p.m) for image, p in zip(tokens, projections, strict=True)]
+
+
+def _pruned(model: VisionLanguageModel, method: DecoderMethod, tokens: ImageTokens, budget: int) -> Reduction:
+    n, prune = len(tokens), None
+    if budget < n:
+        image_id = model.image_token_id
+        prune = partial(prompt_pruning, method, image_token_id=image_id, n=n, budget=budget)
+    return Reduction(tokens.embeddings, budget, prune)
 
 
 @dataclass(frozen=True)
@@ -84,7 +132,8 @@ class Answers:
     """What a model said to one dialogue under one setting.
 
     Args:
-        setting: its key; dialogue: its id.
+        setting: key of the setting.
+        dialogue: id of the dialogue.
         texts: one per turn.
         image_tokens: m, that the language model read.
     """
@@ -100,7 +149,7 @@ class Answers:
         return self.setting, self.dialogue
 
 
-def answer(
+def answer_dialogues(
     model: VisionLanguageModel,
     dialogues: Sequence[Dialogue],
     settings: Sequence[Setting],
@@ -129,14 +178,14 @@ def answer(
         tokens = model.encode_batch([dialogue.image for dialogue in together], want)
         for setting in settings:
             pairs = zip(together, tokens, strict=True)
-            asked = [(d, seen) for d, seen in pairs if (setting.key, d.id) not in known]
-            if asked:
-                yield _answer_setting(model, asked, setting, max_new_tokens)
+            todo = [(d, image) for d, image in pairs if (setting.key, d.id) not in known]
+            if todo:
+                yield _answer_setting(model, todo, setting, max_new_tokens)
 
 
 def _answer_setting(
     model: VisionLanguageModel,
-    asked: Sequence[tuple[Dialogue, ImageTokens]],
+    todo: Sequence[tuple[Dialogue, ImageTokens]],
     setting: Setting,
     max_new_tokens: int,
 ) -> list[Answers]:
@@ -144,17 +193,17 @@ def _answer_setting(
         raise InvalidOptionError(
             "Evaluation prunes inside the decoder once per dialogue: leave reselect off."
         )
-    dialogues, tokens = zip(*asked, strict=True)
-    budgets = [token_budget(len(each), setting.rate) for each in tokens]
+    dialogues, tokens = zip(*todo, strict=True)
+    budgets = [token_budget(len(image), setting.rate) for image in tokens]
     reduced = reductions(model, setting.reducer(dialogues), tokens, budgets)
     replies = greedy_replies(
         model,
-        [each.image for each in reduced],
+        [reduction.image for reduction in reduced],
         [[turn.question for turn in dialogue.turns] for dialogue in dialogues],
         max_new_tokens,
-        [each.prune for each in reduced],
+        [reduction.prune for reduction in reduced],
     )
     return [
-        Answers(setting.key, dialogue.id, [model.decode(reply) for reply in chat], each.m)
-        for dialogue, chat, each in zip(dialogues, replies, reduced, strict=True)
+        Answers(setting.key, dialogue.id, [model.decode(reply) for reply in chat], reduction.m)
+        for dialogue, chat, reduction in zip(dialogues, replies, reduced, strict=True)
     ]

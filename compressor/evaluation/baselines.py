@@ -1,13 +1,18 @@
-"""Reference points for the accuracy table that are no methods of the page.
+"""Baselines of the accuracy table that are not methods of the page.
 
 Grid sampling asks what a better layout of equidistant tokens gains; a trained top-k what learned selection
-without MetaCompress's generator gains; the oracle, which knows where the objects are, what is left to gain.
+without MetaCompress's generator gains; the oracle, which knows where the objects are, what is left to gain;
+a gray image what the model answers without seeing anything.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from compressor.dialogues import Dialogue
@@ -89,6 +94,15 @@ class TopK(nn.Module):
             state = torch.load(path, weights_only=True)
         except OSError as error:
             raise ModelMismatchError(f"There are no top-k weights at {path}: train them first.") from error
-        made = cls(state["score.0.weight"].shape[1], len(state["position"]))
-        made.load_state_dict(state)
-        return made
+        topk = cls(state["score.0.weight"].shape[1], len(state["position"]))
+        topk.load_state_dict(state)
+        return topk
+
+
+def gray_dialogues(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+    """The same questions about a plain gray image of the same size."""
+    return [replace(d, load=partial(_gray, d.load), id=f"{d.id}-gray") for d in dialogues]
+
+
+def _gray(load: Callable[[], Image.Image]) -> Image.Image:
+    return Image.new("RGB", load().size, (127, 127, 127))

@@ -3,24 +3,27 @@
 import platform
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from compressor.errors import ContextLengthError, ModelUnavailableError
 from compressor.evaluation import flops
-from compressor.evaluation.memory import peak_bytes
 from compressor.evaluation.workload import (
     STAGES,
-    Answer,
     Batch,
+    TimedAnswer,
     Workload,
-    answer,
     random_images,
     random_prompt,
+    time_answer,
 )
 from compressor.methods.base import DecoderMethod, Method
 from compressor.models.base import PreparedImages, VisionLanguageModel
@@ -34,15 +37,19 @@ class Efficiency:
     Args:
         device: its name.
         image_tokens: m of one image.
-        prompt_tokens, new_tokens: as of `Workload`.
         ttft_ms: encoding, compression and prefill: from prepared images to the first token of all.
         total_ms: from there to the last token.
         prepare_ms: resizing and normalising the images on the host before; the same for every method, not in
             `ttft_ms`.
-        vision_ms, compress_ms, prefill_ms: parts of `ttft_ms`; decode_ms: per further token, None if none.
+        vision_ms: part of `ttft_ms`.
+        compress_ms: part of `ttft_ms`.
+        prefill_ms: part of `ttft_ms`.
+        decode_ms: per further token; None if there is none.
         peak_memory_gb: 10^9 bytes at the worst moment, weights included (`peak_bytes`).
         cache_mb: 10^6 bytes of keys and values of the batch at the end.
         tflops: 10^12 operations of the batch, with those of each stage beside it (`Flops`).
+        prompt_tokens: as of `Workload`.
+        new_tokens: as of `Workload`.
     """
 
     model: str
@@ -86,24 +93,24 @@ def device_name(device: torch.device) -> str:
 
 @torch.inference_mode()
 def answer_flops(batch: Batch, lengths: Sequence[Sequence[int]]) -> flops.Flops:
-    """Operations of `answer`: by formula, but for the making of P, which torch counts as each method does it.
+    """Operations of `time_answer`: by formula; those of P itself are counted by torch.
 
     Args:
         batch: what is answered.
-        lengths: as `answer` found them.
+        lengths: as of `TimedAnswer`.
     """
     model, method = batch.model, batch.method
     text, rank = model.text_config, model.image_rank
     tokens, budgets = batch.encode()
     projection = pruning = 0
     if isinstance(method, DecoderMethod):
-        read = [row[0] for row, each, m in zip(lengths, tokens, budgets, strict=True) if m < len(each)]
+        read = [row[0] for row, image, m in zip(lengths, tokens, budgets, strict=True) if m < len(image)]
         pruning = sum(flops.pruning_flops(text, length) for length in read)
     else:
-        made: list[Projection] = []
-        projection = flops.counted_flops(lambda: made.extend(method.projections(tokens, budgets)))
-        applied = zip(tokens, made, strict=True)
-        projection += sum(flops.application_flops(model, each, p) for each, p in applied)
+        projections: list[Projection] = []
+        projection = flops.counted_flops(lambda: projections.extend(method.projections(tokens, budgets)))
+        applied = zip(tokens, projections, strict=True)
+        projection += sum(flops.application_flops(model, image, p) for image, p in applied)
     return flops.Flops(
         vision=flops.vision_flops(model, tokens),
         projection=projection,
@@ -141,9 +148,10 @@ def measure(
     held = [*model.hf.parameters(), *model.hf.buffers(), views.pixels]
     try:
         peaks = {
-            name: peak_bytes(partial(answer, batch), model.device, held) for name, batch in batches.items()
+            name: peak_bytes(partial(time_answer, batch), model.device, held)
+            for name, batch in batches.items()
         }
-        rounds = [{name: answer(batch) for name, batch in batches.items()} for _ in range(1 + repeats)]
+        rounds = [{name: time_answer(batch) for name, batch in batches.items()} for _ in range(1 + repeats)]
         del rounds[0]  # that was to warm up
         costs = {name: answer_flops(batch, rounds[0][name].lengths) for name, batch in batches.items()}
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -151,7 +159,7 @@ def measure(
             f"There is not enough memory for a batch of {workload.batch}: ask for a smaller one."
         ) from error
     return [
-        _summary(name, batch, workload, [each[name] for each in rounds], prepare_s, peaks[name], costs[name])
+        _summary(name, batch, workload, [run[name] for run in rounds], prepare_s, peaks[name], costs[name])
         for name, batch in batches.items()
     ]
 
@@ -176,12 +184,12 @@ def _summary(
     name: str,
     batch: Batch,
     workload: Workload,
-    answers: Sequence[Answer],
+    answers: Sequence[TimedAnswer],
     prepare_s: float,
     peak: int,
     cost: flops.Flops,
 ) -> Efficiency:
-    stages = {stage: 1e3 * statistics.median(each.stages_s[stage] for each in answers) for stage in STAGES}
+    stages = {stage: 1e3 * statistics.median(a.stages_s[stage] for a in answers) for stage in STAGES}
     steps = workload.new_tokens - 1
     return Efficiency(
         model=batch.model.name,
@@ -191,8 +199,8 @@ def _summary(
         rate=batch.rate,
         batch=workload.batch,
         image_tokens=float(answers[0].image_tokens),
-        ttft_ms=1e3 * statistics.median(each.ttft_s for each in answers),
-        total_ms=1e3 * statistics.median(each.total_s for each in answers),
+        ttft_ms=1e3 * statistics.median(answer.ttft_s for answer in answers),
+        total_ms=1e3 * statistics.median(answer.total_s for answer in answers),
         prepare_ms=1e3 * prepare_s,
         vision_ms=stages["vision"],
         compress_ms=stages["compress"],
@@ -208,3 +216,56 @@ def _summary(
         prompt_tokens=workload.prompt_tokens,
         new_tokens=workload.new_tokens,
     )
+
+
+def peak_bytes(call: Callable[[], object], device: torch.device, held: Iterable[Tensor]) -> int:
+    """Bytes at the worst moment of a call, what is `held` all the time (weights) included.
+
+    On CUDA it is what torch's allocator counts, `max_memory_allocated`, whatever else is alive included. On a
+    CPU, whose allocator counts nothing, it is the sum of all tensors that are alive at a time, seen operation
+    by operation: what an operation allocates and frees inside itself is missed.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device)
+    with LiveTensors(held) as live:
+        call()
+    return live.peak
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that are alive while it is active; `peak` is the most at a time."""
+
+    def __init__(self, held: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._known: set[int] = set()
+        self._alive = self.peak = 0
+        for tensor in held:
+            self._see(tensor)
+
+    def __torch_dispatch__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Runs an operation and counts what it projections; views of known memory are free."""
+        output = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor):
+                self._see(leaf)
+        return output
+
+    def _see(self, tensor: Tensor) -> None:
+        if tensor.is_meta:  # a shape without memory
+            return
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self._alive += size
+        self.peak = max(self.peak, self._alive)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._alive -= size

@@ -55,8 +55,8 @@ def encoder_flops(vision: Any) -> int:
 
 def projector_flops(projector: nn.Module, count: int) -> int:
     """Of the projector on `count` tokens, from the shapes of its matrices."""
-    linear = (each for each in projector.modules() if isinstance(each, nn.Linear))
-    return 2 * count * sum(each.in_features * each.out_features for each in linear)
+    linear = (module for module in projector.modules() if isinstance(module, nn.Linear))
+    return 2 * count * sum(module.in_features * module.out_features for module in linear)
 
 
 def vision_flops(model: VisionLanguageModel, tokens: Sequence[ImageTokens]) -> int:
@@ -66,8 +66,8 @@ def vision_flops(model: VisionLanguageModel, tokens: Sequence[ImageTokens]) -> i
         model: that encodes them.
         tokens: of each image.
     """
-    views = sum(len(each.views) for each in tokens)
-    projected = sum(model.projected(each) for each in tokens)
+    views = sum(len(image.views) for image in tokens)
+    projected = sum(model.projected(image) for image in tokens)
     return views * encoder_flops(model.vision_config) + projector_flops(model.projector, projected)
 
 
@@ -76,7 +76,8 @@ def application_flops(model: VisionLanguageModel, tokens: ImageTokens, projectio
 
     Args:
         model: that reads the reduced tokens.
-        tokens, projection: of an image.
+        tokens: of an image.
+        projection: P of that image.
     """
     if projection.stage == "decoder" or projection.is_identity:
         return 0

@@ -34,6 +34,7 @@ class Judge(Protocol):
 
     def reply(self, prompt: str) -> str:
         """The model's reply."""
+        ...
 
 
 class NoRedirect(HTTPRedirectHandler):
@@ -69,7 +70,7 @@ class EndpointJudge:
             JudgeError: the endpoint cannot be reached or refuses.
         """
         messages = [{"role": "user", "content": prompt}]
-        asked = {
+        body = {
             "model": self.model,
             "messages": messages,
             "max_tokens": REPLY_TOKENS,
@@ -77,7 +78,7 @@ class EndpointJudge:
             "stream": False,
         }
         try:
-            request = Request(_completions(self.url), json.dumps(asked).encode(), self._headers)
+            request = Request(_completions(self.url), json.dumps(body).encode(), self._headers)
             with build_opener(NoRedirect).open(request, timeout=TIMEOUT_S) as response:
                 content = json.load(response)["choices"][0]["message"]["content"]
             if not isinstance(content, str | None):
@@ -179,47 +180,47 @@ def parse(reply: str, turns: int) -> list[int] | None:
     scores = []
     for label in labels(turns):
         line = rf"^[ *#-]*{label}[ *]*:[ *]*(10|[1-9])(?: */ *10)?[ *.]*\r?$"
-        found = re.findall(line, reply, flags=re.IGNORECASE | re.MULTILINE)
-        if len(found) != 1:
+        matches = re.findall(line, reply, flags=re.IGNORECASE | re.MULTILINE)
+        if len(matches) != 1:
             return None
-        scores.append(int(found[0]))
+        scores.append(int(matches[0]))
     return scores
 
 
-def scores(judge: Judge, dialogue: Dialogue, texts: Sequence[str]) -> list[int] | None:
+def judge_scores(judge: Judge, dialogue: Dialogue, texts: Sequence[str]) -> list[int] | None:
     """A judge's scores of one dialogue; a reply that holds none is asked for once more, then it is None."""
-    asked, turns = prompt(dialogue, texts), len(dialogue.turns)
-    return parse(judge.reply(asked), turns) or parse(judge.reply(asked + REMINDER), turns)
+    text, turns = prompt(dialogue, texts), len(dialogue.turns)
+    return parse(judge.reply(text), turns) or parse(judge.reply(text + REMINDER), turns)
 
 
-def mark(
+def grade(
     judge: Judge,
     dialogues: Sequence[Dialogue],
     answers: Iterable[Answers],
-    kept: JsonLines | None = None,
+    stored: JsonLines | None = None,
 ) -> Mapping[tuple[str, str], list[int] | None]:
-    """What a judge says of many answers.
+    """A judge's scores of many answers.
 
     Args:
         judge: the judge.
         dialogues: that were answered.
         answers: to them, under any settings.
-        kept: where scores are kept as they come; what this judge has marked there is not asked again.
+        stored: file of scores, appended to; what this judge has graded there is not asked again.
     Returns:
         by setting and dialogue: one score per turn and one overall, or None where the judge gave none.
     """
     by_id = {dialogue.id: dialogue for dialogue in dialogues}
-    rows = [row for row in (kept.read() if kept else []) if row["judge"] == judge.name]
-    found = {(row["setting"], row["dialogue"]): row["scores"] for row in rows}
-    todo = [each for each in answers if each.key not in found]
+    rows = [row for row in (stored.read() if stored else []) if row["judge"] == judge.name]
+    grades = {(row["setting"], row["dialogue"]): row["scores"] for row in rows}
+    todo = [reply for reply in answers if reply.key not in grades]
 
-    def ask(each: Answers) -> list[int] | None:
-        return scores(judge, by_id[each.dialogue], each.texts)
+    def ask(reply: Answers) -> list[int] | None:
+        return judge_scores(judge, by_id[reply.dialogue], reply.texts)
 
     with ThreadPoolExecutor(judge.parallel) as pool:
-        for each, given in zip(todo, pool.map(ask, todo), strict=True):
-            found[each.key] = given
-            if kept:
-                row = {"judge": judge.name, "setting": each.setting, "dialogue": each.dialogue}
-                kept.append([{**row, "scores": given}])
-    return found
+        for reply, scores in zip(todo, pool.map(ask, todo), strict=True):
+            grades[reply.key] = scores
+            if stored:
+                row = {"judge": judge.name, "setting": reply.setting, "dialogue": reply.dialogue}
+                stored.append([{**row, "scores": scores}])
+    return grades

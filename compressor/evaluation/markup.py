@@ -22,8 +22,8 @@ _LATEX = {
     "±": r"$\pm$",
     "→": r"$\to$",
     "–": r"\textendash{}",
-    **{each: "\\" + each for each in "&%$#_{}"},
-    **{each: "{" + each + "}" for each in "[]*"},
+    **{sign: "\\" + sign for sign in "&%$#_{}"},
+    **{sign: "{" + sign + "}" for sign in "[]*"},
 }
 
 
@@ -78,18 +78,18 @@ class Table:
 
 
 def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(lambda found: "\\" + found[0], _one_line(text))
+    return _MARKDOWN.sub(lambda match: "\\" + match[0], _one_line(text))
 
 
 def _latex(text: str) -> str:
     """Escaped text; a loss term ℒ_name becomes a formula, and no two hyphens become a dash."""
 
-    def written(found: re.Match) -> str:
-        if found["term"]:
-            return rf"$\mathcal{{L}}_{{\mathrm{{{found['term']}}}}}$"
-        return "-{}" if found["hyphen"] else _LATEX.get(found[0], found[0])
+    def escape(match: re.Match) -> str:
+        if match["term"]:
+            return rf"$\mathcal{{L}}_{{\mathrm{{{match['term']}}}}}$"
+        return "-{}" if match["hyphen"] else _LATEX.get(match[0], match[0])
 
-    return re.sub(r"ℒ_(?P<term>[a-z]+)|(?P<hyphen>-)(?=-)|.", written, _one_line(text))
+    return re.sub(r"ℒ_(?P<term>[a-z]+)|(?P<hyphen>-)(?=-)|.", escape, _one_line(text))
 
 
 def _one_line(text: str) -> str:

@@ -27,9 +27,12 @@ class Overlap:
     """Mean shares in percent, with standard errors over the images.
 
     Args:
-        rate: of the reduction; kept: mean number of different tokens that are some row's largest source.
-        cls, cls_error: share of them among as many tokens of the highest [CLS] attention.
-        prompt, prompt_error: and of the highest attention of the question's last token.
+        rate: of the reduction.
+        kept: mean number of different tokens that are some row's largest source.
+        cls: share of them among as many tokens of the highest [CLS] attention.
+        cls_error: standard error of `cls`.
+        prompt: share among those of the highest attention of the question's last token.
+        prompt_error: standard error of `prompt`.
         chance: share that as many tokens drawn at random would have.
     """
 
@@ -47,15 +50,15 @@ def prompt_attention(model: VisionLanguageModel, tokens: ImageTokens, question: 
     """Attention (n,) that the last token of the prompt pays each image token, the mean over heads."""
     ids = model.prompt_ids(question, first=True)
     start, n = ids.index(model.image_token_id), len(tokens)
-    seen: list[Tensor] = []
+    attentions: list[Tensor] = []
 
     def keep_all(attention: Tensor) -> Tensor:
-        seen.append(attention)
+        attentions.append(attention)
         return torch.arange(attention.shape[1])
 
     pruning = Pruning(PROMPT_LAYER, len(ids) - 1 + n - 1, keep_all)
     prefill(model.decoder, [Request(pruning=pruning)], [model.embed_ids(ids, tokens.embeddings)])
-    return seen[0].mean(0)[start : start + n]
+    return attentions[0].mean(0)[start : start + n]
 
 
 def shared(kept: Tensor, scores: Tensor) -> float:

@@ -1,15 +1,37 @@
-"""What an evaluation has done so far, in a folder: a killed run loses nothing that it has written."""
+"""A run of the evaluation: its processes, and the folder from which a killed run resumes.
+
+`accelerate launch --multi_gpu --num_processes N -m compressor evaluate ...` starts several processes, without
+a GPU too, and each answers its share; without `--multi_gpu` accelerate starts only one where it finds no GPU.
+"""
 
 import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from compressor import fingerprint
 from compressor.errors import ResultsError
 from compressor.evaluation.answering import Answers
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+TIMEOUT = timedelta(days=7)  # shares differ in length, and the first process to finish waits for the others
+
+
+def process_state() -> "PartialState":
+    """The state of this process among those of a launch; a launch of one if nothing was launched.
+
+    Without a GPU the processes communicate by gloo, which accelerate chooses only if the CPU is requested.
+    """
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
 
 
 class JsonLines:
@@ -69,28 +91,28 @@ class RunFolder:
                 draft = path / f"run.json.{os.getpid()}"
                 draft.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
                 draft.replace(about)  # a kill leaves the whole file or none
-            found = json.loads(about.read_text(encoding="utf-8"))
+            stored = json.loads(about.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ResultsError(f"{path} cannot hold a run: {error}; choose another folder.") from error
-        if refusal := fingerprint.refusal(path, found, run):
+        if refusal := fingerprint.refusal(path, stored, run):
             raise ResultsError(refusal)
 
     def read(self) -> dict[tuple[str, str], Answers]:
         """All answers so far, of all processes, by setting and dialogue."""
-        found = {}
-        for path in sorted(self.path.glob("answers-*.jsonl")):
-            for row in JsonLines(path).read():
-                answers = _answers(row, path)
-                found[answers.key] = answers
-        return found
+        rows = (
+            _answers(row, path)
+            for path in sorted(self.path.glob("answers-*.jsonl"))
+            for row in JsonLines(path).read()
+        )
+        return {answers.key: answers for answers in rows}
 
     def append(self, process: int, answers: Iterable[Answers]) -> None:
         """Write what a process has answered."""
         JsonLines(self.path / f"answers-{process}.jsonl").append(map(asdict, answers))
 
     @property
-    def marks(self) -> JsonLines:
-        """What a judge has said of the answers."""
+    def scores(self) -> JsonLines:
+        """A judge's scores of the answers."""
         return JsonLines(self.path / "marks.jsonl")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from compressor.errors import ResultsError
-from compressor.evaluation.comparison import TERMS, Cell, Column, Row, assemble, beside, pivot, require
+from compressor.evaluation.comparison import TERMS, Cell, Column, Row, assemble, compare_rows, pivot, require
 from compressor.evaluation.markup import Table
 
 JUDGED = {"convbench"}  # scores, not percent: one more digit
@@ -26,7 +26,7 @@ def accuracy_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
     turns = max((len(row.get("acc", ())) for row in (*rows, *published)), default=0)
     rest = [("Avg", _average), ("s.e.", _error), ("95 % interval", _interval)]
     rest += [("no letter", _count("no_letter")), ("left out", _count("left_out"))]
-    return beside(rows, published, [*_SETTING, _TOKENS], [*map(_turn, range(turns)), *rest])
+    return compare_rows(rows, published, [*_SETTING, _TOKENS], [*map(_turn, range(turns)), *rest])
 
 
 def curve_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
@@ -41,7 +41,7 @@ def curve_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
         ("low", lambda row: _number((row.get("interval") or (None, None))[0], 2)),
         ("high", lambda row: _number((row.get("interval") or (None, None))[1], 2)),
     ]
-    return beside(sorted(rows, key=place), sorted(published, key=place), [*_SETTING, _TOKENS], values)
+    return compare_rows(sorted(rows, key=place), sorted(published, key=place), [*_SETTING, _TOKENS], values)
 
 
 def average_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
@@ -93,19 +93,19 @@ def ablation_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
         return row["terms"]["collapse"], row["terms"]["clip"], row["terms"]["entropy"]
 
     rows, published = sorted(rows, key=stage), sorted(published, key=stage)
-    marks = ["ℒ_pred", "ℒ_entropy", "ℒ_collapse", "ℒ_collapse + Grad Clip"]
+    heads = ["ℒ_pred", "ℒ_entropy", "ℒ_collapse", "ℒ_collapse + Grad Clip"]
     if any(clip and not collapse for collapse, clip, _ in map(stage, rows)):
-        marks.append("Grad Clip")
+        heads.append("Grad Clip")
 
     def lead(row: Row) -> tuple[str, ...]:
         collapse, clip, entropy = stage(row)
-        marked = True, entropy, collapse and not clip, collapse and clip, clip and not collapse
-        return tuple("✓" if mark else "✗" for mark in marked)[: len(marks)]
+        terms = True, entropy, collapse and not clip, collapse and clip, clip and not collapse
+        return tuple("✓" if term else "✗" for term in terms)[: len(heads)]
 
     def column(row: Row) -> str:
         return ", ".join(filter(None, [row.get("model"), row.get("data"), _percent(row)]))
 
-    return pivot(rows, published, corner=marks, lead=lead, column=column, cell=_with_error)
+    return pivot(rows, published, corner=heads, lead=lead, column=column, cell=_with_error)
 
 
 def transfer_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Table:
@@ -143,8 +143,8 @@ def efficiency_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Tabl
 
     def base(row: Row) -> Row:
         same = ("model", "device", "dtype", "batch", "new_tokens", "random_weights", "source")
-        found = [r for r in (*rows, *published) if r["method"] == "none"]
-        return next((r for r in found if all(r.get(f) == row.get(f) for f in same)), {})
+        bases = [r for r in (*rows, *published) if r["method"] == "none"]
+        return next((r for r in bases if all(r.get(f) == row.get(f) for f in same)), {})
 
     def value(field: str, head: str) -> Column:
         def cell(row: Row) -> str:
@@ -162,7 +162,7 @@ def efficiency_table(rows: Sequence[Row], published: Sequence[Row] = ()) -> Tabl
         value("cache_mb", "cache MB"),
     ]
     keys = [*map(_named, ("model", "device", "dtype", "batch", "method")), ("rate", _percent), _TOKENS]
-    return beside(rows, published, keys, values, fields=("model",), notes=notes)
+    return compare_rows(rows, published, keys, values, fields=("model",), notes=notes)
 
 
 def _named(field: str) -> Column:

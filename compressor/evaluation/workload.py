@@ -15,7 +15,7 @@ from PIL import Image
 
 from compressor import options
 from compressor.decoding import Request, prefill, step
-from compressor.evaluation.reductions import Reduction, reductions
+from compressor.evaluation.answering import Reduction, reductions
 from compressor.methods.base import Method
 from compressor.models.base import PreparedImages, VisionLanguageModel
 from compressor.projection import token_budget
@@ -78,7 +78,8 @@ class Batch:
 
     Args:
         model: the model.
-        method, rate: how to reduce.
+        method: that reduces the tokens.
+        rate: share of the tokens to remove.
         views: of the images.
         prompt: ids, the image's among them; the same for all.
         new_tokens: to decode for each.
@@ -94,22 +95,23 @@ class Batch:
     def encode(self) -> tuple[list[ImageTokens], list[int]]:
         """The tokens of each image, and the m that the rate leaves of them."""
         tokens = self.model.encode_prepared(self.views, self.method.needs)
-        return tokens, [token_budget(len(each), self.rate) for each in tokens]
+        return tokens, [token_budget(len(image), self.rate) for image in tokens]
 
     def reduce(
         self, tokens: Sequence[ImageTokens], budgets: Sequence[int]
     ) -> tuple[list[Reduction], list[Request]]:
         """What the language model is given of each image, and the requests to read it with."""
         reduced = reductions(self.model, self.method, tokens, budgets)
-        return reduced, [Request(pruning=each.prune(self.prompt) if each.prune else None) for each in reduced]
+        return reduced, [Request(pruning=r.prune(self.prompt) if r.prune else None) for r in reduced]
 
 
 @dataclass(frozen=True)
-class Answer:
+class TimedAnswer:
     """One run of a batch.
 
     Args:
-        ttft_s, total_s: seconds from the prepared images to the first and to the last token of all.
+        ttft_s: seconds from the prepared images to the first token of all.
+        total_s: seconds from the prepared images to the last token of all.
         stages_s: seconds of each of `STAGES`; on a GPU in its own time, so that they need not add up.
         image_tokens: m, mean over the images.
         lengths: tokens of the prompt that each decoder layer holds, of each request.
@@ -158,7 +160,7 @@ def synchronize(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def answer(batch: Batch) -> Answer:
+def time_answer(batch: Batch) -> TimedAnswer:
     """Answer all questions side by side, greedily and to the given length, and take the time."""
     model, decoded = batch.model, batch.new_tokens - 1
     synchronize(model.device)
@@ -168,7 +170,7 @@ def answer(batch: Batch) -> Answer:
     watch.lap()
     reduced, requests = batch.reduce(tokens, budgets)
     watch.lap()
-    prefill(model.decoder, requests, [model.embed_ids(batch.prompt, each.image) for each in reduced])
+    prefill(model.decoder, requests, [model.embed_ids(batch.prompt, r.image) for r in reduced])
     first = time.perf_counter()
     watch.lap()
     for _ in range(decoded):
@@ -176,11 +178,11 @@ def answer(batch: Batch) -> Answer:
     last = time.perf_counter()
     watch.lap()
     cache = requests[0].cache
-    return Answer(
+    return TimedAnswer(
         ttft_s=first - started,
         total_s=last - started,
         stages_s=dict(zip(STAGES, watch.seconds(), strict=True)),
-        image_tokens=statistics.mean(each.m for each in reduced),
+        image_tokens=statistics.mean(reduction.m for reduction in reduced),
         lengths=[[held[row] - decoded for held in cache.lengths] for row in range(cache.rows)],
         cache_bytes=sum(request.cache_bytes for request in requests),
     )

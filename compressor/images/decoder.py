@@ -59,7 +59,7 @@ def decode_image(data: bytes, *, upright: bool) -> Image.Image:
         raise ImageError(
             f"This picture has more than {MAX_PIXELS // 1_000_000} megapixels; make it smaller and try again."
         ) from None
-    except Exception as cause:  # whatever a decoder meets in bytes that anybody may have written
+    except Exception as cause:  # noqa: BLE001 - whatever a decoder meets in bytes that anybody may have written
         _log.info("A picture could not be decoded: %s", type(cause).__name__)  # its text may quote the file
         raise ImageError(
             "This picture is damaged or cut off; save or download it again and try once more."

@@ -38,7 +38,7 @@ _AVIF_EXIF = re.compile(rb"(infe(?:\x02.{3}.{2}|\x03.{3}.{4}).{2})Exif", re.DOTA
 class Pixels(NamedTuple):
     """A picture file reduced to what a decoder needs.
 
-    Args:
+    Attributes:
         data: the bytes of the file, of the same format.
         exif: the EXIF block that was taken out, a TIFF file without pixels; empty where there was none.
     """

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.projection import token_budget
-from compressor.training.settings import Settings
+from compressor.training.settings import TrainingSettings
 from compressor.training.teacher_cache import SHARD
 
 ADAM = 16  # bytes per trained number in float32: itself, its gradient and two moments
@@ -36,7 +36,7 @@ class MemoryEstimate:
 def estimate(
     config: Any,
     weights: int,
-    settings: Settings,
+    settings: TrainingSettings,
     *,
     n: int,
     text: int,
@@ -54,7 +54,9 @@ def estimate(
         config: of the language model (hidden_size, intermediate_size, ...).
         weights: bytes of the whole frozen model.
         settings: of the run.
-        n: image tokens; text, responses: further tokens per dialogue, and response tokens among them.
+        n: image tokens.
+        text: further tokens per dialogue.
+        responses: response tokens among `text`.
         d_c: compression width.
         itemsize: bytes of a number in the model.
     """

@@ -62,7 +62,9 @@ class Progress:
 
     Args:
         step: updates so far.
-        prediction, entropy, total: L_pred, L_entropy and L_pred + alpha L_entropy of `projection`, in nats.
+        prediction: L_pred of `projection`, in nats.
+        entropy: L_entropy of `projection`, in nats.
+        total: L_pred + alpha L_entropy of `projection`, in nats.
         projection: P so far, on the CPU.
         seconds: computed so far, without the time between two records in which nobody asked for the next.
     """
@@ -188,8 +190,11 @@ def target(
     """What the optimisation is to preserve, with the model's own answers where none are given.
 
     Args:
+        model: the frozen model.
         image: all tokens, (n, d).
-        model, questions, answers, max_new_tokens: as of `optimize` and its settings.
+        questions: as of `optimize`.
+        answers: as of `optimize`.
+        max_new_tokens: as of the settings.
     Raises:
         ContextLengthError: it does not fit into what the model can read.
     """

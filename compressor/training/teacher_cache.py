@@ -28,7 +28,7 @@ MAX_RESPONSE = 64  # tokens of an answer of the model's own
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class TrainingExample:
     """One dialogue, ready for the student.
 
     Args:
@@ -42,8 +42,8 @@ class Sample:
     teacher: Tensor
 
 
-class FrozenSamples(Sequence[Sample]):
-    """The samples of a folder that `prepare` has filled.
+class TeacherCache(Sequence[TrainingExample]):
+    """The samples of a folder that `build_teacher_cache` has filled.
 
     Args:
         folder: of the files.
@@ -59,7 +59,7 @@ class FrozenSamples(Sequence[Sample]):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> TrainingExample:
         if not 0 <= index < self.count:
             raise IndexError(index)
         shard, row = divmod(index, SHARD)
@@ -70,10 +70,10 @@ class FrozenSamples(Sequence[Sample]):
             read(f"{row}.{name}").to(self.device)
             for name in ("image", "before", "after", "response", "teacher")
         )
-        return Sample(image, Transcript(before, after, response), teacher)
+        return TrainingExample(image, Transcript(before, after, response), teacher)
 
 
-def prepare(
+def build_teacher_cache(
     model: VisionLanguageModel,
     dialogues: Sequence[Dialogue],
     cache: Path,
@@ -81,7 +81,7 @@ def prepare(
     process: int = 0,
     processes: int = 1,
     progress: Callable[[int], None] = lambda done: None,
-) -> FrozenSamples:
+) -> TeacherCache:
     """Encodes images and asks the uncompressed model, unless the cache holds that already.
 
     Args:
@@ -89,7 +89,8 @@ def prepare(
         dialogues: with true answers where `responses` is "data".
         cache: folder of caches; this one's name is a digest of what it depends on.
         responses: the data's answers, or the model's own greedy ones on the whole image.
-        process, processes: this process makes every `processes`-th file; wait for all before reading.
+        process: number of this process, from 0.
+        processes: of the launch; each writes every `processes`-th file. Wait for all before reading.
         progress: is given the number of dialogues that a file adds.
     Raises:
         ImageError, DataError: a picture cannot be read.
@@ -98,17 +99,17 @@ def prepare(
     folder = cache / f"{model.name}-{len(dialogues)}-{fingerprint.short_name(fields)}"
     folder.mkdir(parents=True, exist_ok=True)
     for shard in range(process, -(-len(dialogues) // SHARD), processes):
-        chosen = dialogues[shard * SHARD : (shard + 1) * SHARD]
+        part = dialogues[shard * SHARD : (shard + 1) * SHARD]
         if not _path(folder, shard).exists():
-            _write(_path(folder, shard), _samples(model, chosen, responses))
-        progress(len(chosen))
-    return FrozenSamples(folder, fields, len(dialogues), model.device)
+            _write(_path(folder, shard), _samples(model, part, responses))
+        progress(len(part))
+    return TeacherCache(folder, fields, len(dialogues), model.device)
 
 
 def depends_on(
     model: VisionLanguageModel, dialogues: Sequence[Dialogue], responses: Responses
 ) -> fingerprint.Fields:
-    """What the files of `prepare` depend on; arguments and errors as there."""
+    """What the files of `build_teacher_cache` depend on; arguments and errors as there."""
     return {
         **fingerprint.of_model(model),
         "number of dialogues": len(dialogues),
@@ -118,23 +119,25 @@ def depends_on(
 
 
 @torch.no_grad()
-def _samples(model: VisionLanguageModel, dialogues: Sequence[Dialogue], responses: Responses) -> list[Sample]:
+def _samples(
+    model: VisionLanguageModel, dialogues: Sequence[Dialogue], responses: Responses
+) -> list[TrainingExample]:
     images = [tokens.embeddings for tokens in model.encode_batch([d.image for d in dialogues])]
     questions = [[turn.question for turn in dialogue.turns] for dialogue in dialogues]
     if responses == "model":
         answers = greedy_replies(model, images, questions, MAX_RESPONSE)
     else:
         answers = [[answer_ids(model, turn.answer) for turn in dialogue.turns] for dialogue in dialogues]
-    texts = [transcript(model, asked, given) for asked, given in zip(questions, answers, strict=True)]
+    texts = [transcript(model, chat, replies) for chat, replies in zip(questions, answers, strict=True)]
     teachers = response_states(model, images, texts)
-    return [Sample(*parts) for parts in zip(images, texts, teachers, strict=True)]
+    return [TrainingExample(*parts) for parts in zip(images, texts, teachers, strict=True)]
 
 
 def _path(folder: Path, shard: int) -> Path:
     return folder / f"{shard:05d}.safetensors"
 
 
-def _write(path: Path, samples: Sequence[Sample]) -> None:
+def _write(path: Path, samples: Sequence[TrainingExample]) -> None:
     """All at once, so that a killed run leaves no half of a file."""
     tensors = {}
     for row, sample in enumerate(samples):

@@ -4,7 +4,6 @@ Every step is a function of the settings, its number and the state before it, so
 started again makes the same steps, and several processes make the steps of one.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -22,8 +21,9 @@ from compressor.models.base import VisionLanguageModel
 from compressor.projection import token_budget
 from compressor.training.log import TrainingLog
 from compressor.training.objective import collapse_loss, entropy_loss, prediction_loss
-from compressor.training.settings import Settings
-from compressor.training.teacher_cache import Sample
+from compressor.training.run import ResumableRun
+from compressor.training.settings import TrainingSettings
+from compressor.training.teacher_cache import TrainingExample
 from compressor.training.teacher_forcing import response_states
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Best:
 
     Args:
         step: updates it has had.
-        losses: L_pred on the validation dialogues at each rate, in nats; loss: their mean.
+        loss: mean of `losses`.
+        losses: L_pred on the validation dialogues at each rate, in nats.
         weights: its parameters.
     """
 
@@ -51,10 +52,10 @@ class Best:
     weights: dict[str, Tensor]
 
 
-def losses(
+def loss_terms(
     model: VisionLanguageModel,
     generator: nn.Module,
-    samples: Sequence[Sample],
+    samples: Sequence[TrainingExample],
     rate: float,
     checkpointed: bool = False,
 ) -> dict[str, Tensor]:
@@ -64,7 +65,7 @@ def losses(
         model: the frozen model.
         generator: from tokens (B, n, d) and a budget m to P (B, m, n).
         samples: B dialogues, whose n may differ.
-        rate: share of the tokens that goes.
+        rate: share of the tokens to remove.
         checkpointed: as of `response_states`.
     Returns:
         "prediction", the mean over all response tokens; "entropy" and "collapse", the means over the images.
@@ -85,11 +86,13 @@ def losses(
     }
 
 
-def drawn(step: int, total: int, settings: Settings) -> tuple[list[int], float]:
+def draw_step(step: int, total: int, settings: TrainingSettings) -> tuple[list[int], float]:
     """The dialogues and the rate of a step: each epoch is a permutation of its own.
 
     Args:
-        step: its number; total: of dialogues.
+        step: its number.
+        total: number of dialogues.
+        settings: of the run.
     """
     places = range(step * settings.batch, (step + 1) * settings.batch)
     rows = [int(_order(settings.seed, place // total, total)[place % total]) for place in places]
@@ -108,7 +111,8 @@ class Trainer:
     Args:
         model: the frozen model.
         generator: `MetaCompress` or another module from (tokens (B, n, d), budget) to P (B, m, n).
-        samples: to learn from; validation: to choose the best state by.
+        samples: training examples.
+        validation: examples by which the best state is chosen.
         settings: how to train.
         folder: for checkpoint and log.
         accelerator: of this process.
@@ -123,9 +127,9 @@ class Trainer:
         self,
         model: VisionLanguageModel,
         generator: nn.Module,
-        samples: Sequence[Sample],
-        validation: Sequence[Sample],
-        settings: Settings,
+        samples: Sequence[TrainingExample],
+        validation: Sequence[TrainingExample],
+        settings: TrainingSettings,
         folder: Path,
         accelerator: "Accelerator",
         about: fingerprint.Fields,
@@ -141,10 +145,16 @@ class Trainer:
         self.about = {**about, "settings": asdict(settings)}
         self.parameters = list(generator.parameters())
         kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-        self.optimizer = kinds[settings.optimizer](self.parameters, lr=settings.peak, weight_decay=0.0)
-        self.step, self.best = 0, Best(0, float("inf"), {}, {})
-        self._resume()
+        optimizer = kinds[settings.optimizer](self.parameters, lr=settings.lr, weight_decay=0.0)
+        self.run = ResumableRun(folder / CHECKPOINT, {"generator": generator}, optimizer)
+        state = self.run.resume(model.device, self._require_same_run)
+        self.best = Best(**state["best"]) if state else Best(0, float("inf"), {}, {})
         self.log = TrainingLog(folder, self.about, self.step, accelerator.is_main_process)
+
+    @property
+    def step(self) -> int:
+        """Updates so far."""
+        return self.run.step
 
     def fit(self, progress: Any = None) -> Best:
         """Makes the steps that are left, and gives the generator its best state.
@@ -170,29 +180,30 @@ class Trainer:
     def advance(self) -> dict[str, float]:
         """One step of the optimiser, written to the log: its rate, and the terms of its loss before it."""
         line = self._update()
-        self.step += 1
+        self.run.step += 1
         self.log.write({"step": self.step, **line})
         return line
 
     def _update(self) -> dict[str, float]:
         settings, world = self.settings, self.accelerator.num_processes
-        rows, rate = drawn(self.step, len(self.samples), settings)
+        rows, rate = draw_step(self.step, len(self.samples), settings)
         with record_function(PARTS[0]):
             mine = [self.samples[row] for row in rows[self.accelerator.process_index :: world]]
         device = self.model.device
         tokens = self._summed(torch.tensor(float(sum(len(sample.teacher) for sample in mine)), device=device))
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.run.set_learning_rate(settings.learning_rate(self.step))
+        self.run.optimizer.zero_grad(set_to_none=True)
         summed = torch.zeros(len(TERMS), device=device)
         for begin in range(0, len(mine), settings.micro_batch):
             part = mine[begin : begin + settings.micro_batch]
-            terms = losses(self.model, self.generator, part, rate, settings.checkpointing)
+            terms = loss_terms(self.model, self.generator, part, rate, settings.checkpointing)
             # the means over these dialogues, as their share of the means over the batch
             share = sum(len(sample.teacher) for sample in part) / float(tokens)
             shares = torch.tensor([share, *[len(part) / settings.batch] * 2], device=device)
             values = torch.stack([terms[name] for name in TERMS]) * shares
-            loss = (values * values.new_tensor([1.0, settings.entropy, settings.collapse])).sum()
+            loss = (
+                values * values.new_tensor([1.0, settings.lambda_entropy, settings.lambda_collapse])
+            ).sum()
             with record_function(PARTS[3]):
                 loss.backward()
             summed += values.detach()
@@ -200,14 +211,14 @@ class Trainer:
             for parameter in self.parameters:
                 parameter.grad = self._summed(parameter.grad)
             norm = self._clip()
-            self.optimizer.step()
-        found = dict(zip(TERMS, self._summed(summed).tolist(), strict=True))
-        if not np.isfinite([*found.values(), norm]).all():
+            self.run.optimizer.step()
+        means = dict(zip(TERMS, self._summed(summed).tolist(), strict=True))
+        if not np.isfinite([*means.values(), norm]).all():
             raise DivergedError(
                 f"The losses are no longer finite numbers at step {self.step + 1}: "
                 "lower the learning rate, or clip the gradient."
             )
-        return {"rate": rate, **found, "gradient_norm": norm}
+        return {"rate": rate, **means, "gradient_norm": norm}
 
     def _summed(self, value: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -215,58 +226,39 @@ class Trainer:
 
     def _clip(self) -> float:
         """Bounds the gradient; its norm before."""
-        bound = self.settings.clip if self.settings.clip_by == "norm" else float("inf")
+        bound = self.settings.max_grad if self.settings.clip_mode == "norm" else float("inf")
         norm = nn.utils.clip_grad_norm_(self.parameters, bound)
-        if self.settings.clip_by == "value":
-            nn.utils.clip_grad_value_(self.parameters, self.settings.clip)
+        if self.settings.clip_mode == "value":
+            nn.utils.clip_grad_value_(self.parameters, self.settings.max_grad)
         return float(norm)
 
     @torch.no_grad()
     def _validate(self) -> None:
         """L_pred on the validation dialogues at every rate; the state is kept where it is the lowest yet."""
-        found = {}
+        losses = {}
         size, world = self.settings.micro_batch, self.accelerator.num_processes
         for rate in sorted(set(self.settings.rates)):
             total = torch.zeros(2, device=self.model.device)
             for begin in range(self.accelerator.process_index * size, len(self.validation), world * size):
                 part = [self.validation[i] for i in range(begin, min(begin + size, len(self.validation)))]
                 tokens = sum(len(sample.teacher) for sample in part)
-                value = losses(self.model, self.generator, part, rate)["prediction"]
+                value = loss_terms(self.model, self.generator, part, rate)["prediction"]
                 total += torch.stack([value * tokens, value.new_tensor(float(tokens))])
             weighted, tokens = self._summed(total).tolist()
-            found[str(rate)] = weighted / tokens
-        loss = float(np.mean(list(found.values())))
-        self.log.write({"step": self.step, "validation": found, "mean": loss})
+            losses[str(rate)] = weighted / tokens
+        loss = float(np.mean(list(losses.values())))
+        self.log.write({"step": self.step, "validation": losses, "mean": loss})
         if loss < self.best.loss:
             weights = {
                 name: value.detach().cpu().clone() for name, value in self.generator.state_dict().items()
             }
-            self.best = Best(self.step, loss, found, weights)
+            self.best = Best(self.step, loss, losses, weights)
 
     def _save(self) -> None:
-        """The whole state of the run, all at once."""
-        if not self.accelerator.is_main_process:
-            return
-        part = self.folder / f"{CHECKPOINT}.part"
-        state = {
-            "about": self.about,
-            "step": self.step,
-            "generator": self.generator.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best": asdict(self.best),
-        }
-        torch.save(state, part)
-        os.replace(part, self.folder / CHECKPOINT)
+        if self.accelerator.is_main_process:
+            self.run.save(about=self.about, best=asdict(self.best))
 
-    def _resume(self) -> None:
-        """Goes on where the last checkpoint was written."""
-        path = self.folder / CHECKPOINT
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location=self.model.device)
+    def _require_same_run(self, state: dict[str, Any]) -> None:
+        """Refuse a checkpoint of a run that depends on something else."""
         if refusal := fingerprint.refusal(self.folder, state["about"], self.about):
             raise TrainingError(refusal)
-        self.generator.load_state_dict(state["generator"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best = state["step"], Best(**state["best"])

@@ -22,7 +22,7 @@ from compressor.models.loading import memory
 from compressor.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
-FEW = ["--dialogues", "16", "--validation", "4", "--turns", "3", "--width", "8", "--batch", "4"]
+FEW = ["--dialogues", "16", "--validation", "4", "--turns", "3", "--d-c", "8", "--batch", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_it_writes_weights_that_say_where_they_come_from(tmp_path, cache, capsys
     assert config["model_name"] == "tiny"
     assert told["command"].startswith("python -m compressor train --out")
     assert (told["data"], told["dialogues"], told["rates"]) == ("scenes", 16, [0.9])
-    assert told["settings"]["entropy"] == 0.01
+    assert told["settings"]["lambda_entropy"] == 0.01
     assert told["metrics"]["step"] == 6
     assert len(told["commit"]) >= 40
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -98,7 +98,7 @@ def test_killed_and_started_again_it_ends_with_the_same_weights(tmp_path, cache)
 
 @pytest.mark.usefixtures("one_thread")
 def test_two_processes_make_the_steps_of_one(tmp_path, cache) -> None:
-    common = ["--steps", "3", "--peak", "1e-2", "--warmup", "0", *FEW, *cache]
+    common = ["--steps", "3", "--lr", "1e-2", "--warmup", "0", *FEW, *cache]
     launcher = ["accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "compressor"]
     assert main(["train", *common, "--out", str(tmp_path / "one")]) == 0
@@ -136,7 +136,7 @@ def cut(tmp_path_factory, cache):
     [
         (["--pool", "average"], "pool max, not average;"),
         (["--positions", "none"], "positions sinusoidal, not none;"),
-        (["--width", "4"], "width 8, not 4;"),
+        (["--d-c", "4"], "d_c 8, not 4;"),
         (["--generator", "topk"], "generator metacompress, not topk"),
         (["--dtype", "bfloat16"], "dtype float32, not bfloat16;"),
         (["--crop"], "crop False, not True;"),
@@ -144,7 +144,7 @@ def cut(tmp_path_factory, cache):
         (["--turns", "2"], "other dialogues, and other validation dialogues;"),
         (["--validation", "3"], "number of validation dialogues 2, not 3"),
         (["--data", "scenes-a"], "data scenes, not scenes-a"),
-        (["--peak", "0.5"], "peak 0.001, not 0.5;"),
+        (["--lr", "0.5"], "lr 0.001, not 0.5;"),
     ],
 )
 def test_a_run_goes_on_with_nothing_else(cut, change, said, capsys) -> None:

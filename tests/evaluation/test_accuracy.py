@@ -1,4 +1,4 @@
-"""The numbers are means of what was marked, their intervals those of a slow bootstrap."""
+"""The numbers are means of what was graded, their intervals those of a slow bootstrap."""
 
 import math
 from dataclasses import replace
@@ -14,11 +14,11 @@ from compressor.evaluation.accuracy import (
     bootstrap_interval,
     differences,
     evaluate,
-    marked,
+    graded,
     paired_difference,
 )
 from compressor.evaluation.answering import Answers, Setting
-from compressor.evaluation.gray import gray_dialogues
+from compressor.evaluation.baselines import gray_dialogues
 from compressor.evaluation.run_folder import RunFolder
 from compressor.evaluation.scoring import scorer
 from compressor.world import scenes
@@ -64,10 +64,10 @@ def test_answers_without_a_letter_are_counted_apart_from_wrong_ones() -> None:
     setting = Setting("none", 0.0, lambda tokens, budget, dialogue: None)
     texts = {"x": ["A.", "B."], "y": ["I don't know", "A or B"]}
     said = {(setting.key, name): Answers(setting.key, name, texts[name], 26) for name in "xy"}
-    result = marked(asked, setting, said, scorer("choice"))
+    result = graded(asked, setting, said, scorer("choice"))
     assert (result.average, result.no_letter, result.as_data()["no_letter"]) == (25.0, 2, 2)
     free = Turn("which?", "A")
-    result = marked([Dialogue(lambda: None, (free, free), id=name) for name in "xy"], setting, said, EXACT)
+    result = graded([Dialogue(lambda: None, (free, free), id=name) for name in "xy"], setting, said, EXACT)
     assert result.no_letter is None and "no_letter" not in result.as_data()
 
 
@@ -86,10 +86,8 @@ def test_what_a_judge_left_out_counts_in_no_number_and_in_no_pair() -> None:
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_bootstrap_interval_is_that_of_a_slow_loop(seed: int) -> None:
     values = np.random.default_rng(5).choice([0.0, 1 / 3, 2 / 3, 1.0], size=40)
-    rng, means = np.random.default_rng(seed), []
-    for _ in range(2001):
-        means.append(sum(values[rng.integers(40, size=40)].tolist()) / 40)
-    means.sort()
+    rng = np.random.default_rng(seed)
+    means = sorted(sum(values[rng.integers(40, size=40)].tolist()) / 40 for _ in range(2001))
     found = bootstrap_interval(values, resamples=2001, seed=seed)
     assert found == pytest.approx((means[50], means[1950]), abs=1e-12)  # 2.5 % of 2000 steps from each end
 

@@ -6,7 +6,7 @@ import torch
 from compressor.decoding import hidden_states, prefill, step
 from compressor.evaluation import flops
 from compressor.evaluation.efficiency import answer_flops
-from compressor.evaluation.workload import answer
+from compressor.evaluation.workload import time_answer
 from compressor.models.families.clip_llava_random import CLIP_L_336, VICUNA_7B
 from compressor.models.random_weights import random_model
 from tests.evaluation.batches import METHODS, batch_of
@@ -41,14 +41,14 @@ def counted(asked):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_stage_of_every_method_is_what_torch_counts(small_llava, name):
     asked = batch_of(small_llava, name)
-    formula = answer_flops(asked, answer(asked).lengths)
+    formula = answer_flops(asked, time_answer(asked).lengths)
     assert vars(formula) == counted(asked)
 
 
 @pytest.mark.parametrize("name", ["none", "metacompress", "visionzip", "fastv"])
 def test_several_views_of_an_image_count_alike(small_next, name):
     asked = batch_of(small_next, name, rate=0.9)
-    formula = answer_flops(asked, answer(asked).lengths)
+    formula = answer_flops(asked, time_answer(asked).lengths)
     assert len(asked.views.pixels) > 2 and vars(formula) == counted(asked)
 
 
@@ -56,21 +56,21 @@ def test_several_views_of_an_image_count_alike(small_next, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_low_ranks_and_separators_count_alike(small_xcomposer, name, size, tiles):
     asked = batch_of(small_xcomposer, name, rate=0.9, size=size)
-    formula = answer_flops(asked, answer(asked).lengths)
+    formula = answer_flops(asked, time_answer(asked).lengths)
     assert len(asked.views.pixels) == 2 * (1 + tiles) and vars(formula) == counted(asked)
 
 
 @pytest.mark.parametrize("name", ["none", "sample", "fastv"])
 def test_shared_key_heads_and_the_bundled_model_count_alike(any_model, name):
     asked = batch_of(any_model, name, batch=1)
-    formula = answer_flops(asked, answer(asked).lengths)
+    formula = answer_flops(asked, time_answer(asked).lengths)
     assert formula.total == sum(counted(asked).values())
 
 
 def test_fastv_reads_all_tokens_below_its_layer_and_the_budget_above(small_llava):
     asked = batch_of(small_llava, "fastv")
     n, m = 64, 19
-    assert answer(asked).lengths == [[n + 9, n + 9, m + 9]] * 2
+    assert time_answer(asked).lengths == [[n + 9, n + 9, m + 9]] * 2
 
 
 def test_metacompress_costs_what_its_equations_say(small_llava):

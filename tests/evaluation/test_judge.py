@@ -17,7 +17,7 @@ from compressor.dialogues import Dialogue, Turn
 from compressor.errors import JudgeError
 from compressor.evaluation.accuracy import judged
 from compressor.evaluation.answering import Answers, Setting
-from compressor.evaluation.judge import LocalJudge, mark, open_judge, parse, prompt, scores
+from compressor.evaluation.judge import LocalJudge, grade, judge_scores, open_judge, parse, prompt
 from compressor.evaluation.run_folder import JsonLines
 
 pytestmark = pytest.mark.hub
@@ -99,7 +99,7 @@ def endpoint():
 def test_an_endpoint_is_asked_once_and_never_given_the_hubs_token(endpoint, monkeypatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     judge = open_judge(endpoint.url, "some-model")
-    assert scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
+    assert judge_scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
     ((path, authorization, body),) = endpoint.asked
     assert path == "/v1/chat/completions"
     assert authorization is None
@@ -137,10 +137,10 @@ def test_a_key_goes_nowhere_else(endpoint, monkeypatch) -> None:
 def test_a_reply_without_scores_is_asked_for_again_then_left_out(endpoint) -> None:
     judge = open_judge(endpoint.url, "some-model")
     endpoint.say = lambda text: GOOD if "nothing but these lines" in text else "Fine, I think."
-    assert scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
+    assert judge_scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
     assert len(endpoint.asked) == 2
     endpoint.say = lambda text: "Fine, I think."
-    assert scores(judge, dialogue("x"), TEXTS) is None
+    assert judge_scores(judge, dialogue("x"), TEXTS) is None
     assert len(endpoint.asked) == 4
 
 
@@ -154,19 +154,19 @@ def test_marks_are_kept_and_unscored_dialogues_are_counted_and_left_out(endpoint
     said = {"a": TEXTS, "b": ["mumble"] * 3, "c": ["a dog", "it runs", "a song"]}
     answers = [Answers(setting.key, name, texts, 26) for name, texts in said.items()]
     kept = JsonLines(tmp_path / "marks.jsonl")
-    marks = mark(judge, asked, answers, kept)
-    assert marks == {
+    grades = grade(judge, asked, answers, kept)
+    assert grades == {
         (setting.key, "a"): [7, 5, 10, 6],
         (setting.key, "b"): None,
         (setting.key, "c"): [4, 5, 10, 6],
     }
     count = len(endpoint.asked)
-    assert mark(judge, asked, answers, kept) == marks  # all read, nothing asked
+    assert grade(judge, asked, answers, kept) == grades  # all read, nothing asked
     assert len(endpoint.asked) == count
-    mark(open_judge(endpoint.url, "another-model"), asked, answers, kept)  # another judge is asked anew
+    grade(open_judge(endpoint.url, "another-model"), asked, answers, kept)  # another judge is asked anew
     assert len(endpoint.asked) > count
 
-    result = judged(asked, setting, {each.key: each for each in answers}, marks)
+    result = judged(asked, setting, {each.key: each for each in answers}, grades)
     assert result.unscored == 1
     row = result.as_data()
     assert row["acc"] == [5.5, 5.0, 10.0]
@@ -174,7 +174,7 @@ def test_marks_are_kept_and_unscored_dialogues_are_counted_and_left_out(endpoint
     assert (row["overall"], row["unscored"], row["dialogues"]) == (6.0, 1, 2)
     assert row["standard_error"] == pytest.approx(0.5, abs=0.005)  # means 22/3 and 19/3
     with pytest.raises(JudgeError, match="stronger"):
-        judged(asked, setting, {each.key: each for each in answers}, dict.fromkeys(marks))
+        judged(asked, setting, {each.key: each for each in answers}, dict.fromkeys(grades))
 
 
 def test_an_endpoint_that_fails_is_said_in_a_sentence(endpoint) -> None:
@@ -280,13 +280,13 @@ def test_a_local_model_judges(tmp_path) -> None:
     judge = open_judge(str(tmp_path))
     assert isinstance(judge, LocalJudge)
     assert judge.reply(prompt(dialogue("x"), TEXTS)) == GOOD
-    assert scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
+    assert judge_scores(judge, dialogue("x"), TEXTS) == [7, 5, 10, 6]
 
 
 def test_a_random_local_model_gives_no_scores(tmp_path) -> None:
     save_llama(tmp_path, None)
     judge = open_judge(str(tmp_path))
     setting = Setting("none", 0.0, lambda tokens, budget, dialogue: None)
-    marks = mark(judge, [dialogue("x")], [Answers(setting.key, "x", TEXTS, 26)])
-    assert marks == {(setting.key, "x"): None}
-    assert np.isnan(np.array([marks[setting.key, "x"] or [np.nan]])).all()
+    grades = grade(judge, [dialogue("x")], [Answers(setting.key, "x", TEXTS, 26)])
+    assert grades == {(setting.key, "x"): None}
+    assert np.isnan(np.array([grades[setting.key, "x"] or [np.nan]])).all()

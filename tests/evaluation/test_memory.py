@@ -2,7 +2,7 @@
 
 import torch
 
-from compressor.evaluation.memory import peak_bytes
+from compressor.evaluation.efficiency import peak_bytes
 
 CPU = torch.device("cpu")
 

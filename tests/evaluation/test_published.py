@@ -6,7 +6,7 @@ import re
 import pytest
 
 from compressor.errors import ResultsError
-from compressor.evaluation.published import PUBLISHED, list_published, published
+from compressor.evaluation.comparison import PUBLISHED, list_published, published
 from compressor.methods.registry import METHODS
 from compressor.models.catalog import CARDS
 

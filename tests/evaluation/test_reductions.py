@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compressor import ChatSession, get_method, token_budget
-from compressor.evaluation.reductions import reductions
+from compressor.evaluation.answering import reductions
 from tests.evaluation.batches import METHODS
 
 

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from compressor.dialogues import Turn
 from compressor.errors import InvalidOptionError
-from compressor.evaluation.scoring import chosen_letter, exact_match, scorer
-from compressor.evaluation.vqa import normalise, soft_accuracy
+from compressor.evaluation.scoring import chosen_letter, exact_match, normalise, scorer, soft_accuracy
 
 OPTIONS = ("A. A dog.", "B. Two cats.", "C. The red car.", "D. Nothing.")
 

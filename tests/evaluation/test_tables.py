@@ -4,7 +4,7 @@ import pytest
 
 from compressor.errors import ResultsError
 from compressor.evaluation import tables
-from compressor.evaluation.published import published
+from compressor.evaluation.comparison import published
 
 
 def row(method: str, rate: float, avg: float, **more) -> dict:

@@ -13,8 +13,8 @@ from compressor.evaluation.workload import (
     STAGES,
     Batch,
     Workload,
-    answer,
     random_prompt,
+    time_answer,
 )
 from compressor.methods.metacompress import MetaCompress
 from compressor.models.base import PreparedImages
@@ -104,7 +104,7 @@ def test_no_copy_from_the_host_waits_and_no_number_is_needed_at_full_size(name, 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_answer_reports_what_its_cache_holds(small_llava, name):
     asked = batch_of(small_llava, name, new_tokens=5)
-    found = answer(asked)
+    found = time_answer(asked)
     m = MAX_IMAGE_TOKENS if name == "none" else 19
     assert found.image_tokens == m and len(found.lengths) == 2
     assert all(row[-1] == m + 9 for row in found.lengths)

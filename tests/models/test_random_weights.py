@@ -5,7 +5,7 @@ import torch
 
 from compressor import get_method, list_models
 from compressor.errors import ModelUnavailableError, UnknownModelError
-from compressor.evaluation.workload import Batch, Workload, answer, random_images, random_prompt
+from compressor.evaluation.workload import Batch, Workload, random_images, random_prompt, time_answer
 from compressor.models.catalog import CARDS, FAMILIES
 from compressor.models.families import family_module
 from compressor.models.families.llava import random_weights as llava
@@ -97,5 +97,5 @@ def test_on_a_gpu_a_model_answers_and_takes_the_memory_of_its_card(name):
     workload = Workload(new_tokens=4)
     for method, rate in (("none", 0.0), ("metacompress", 0.9), ("fastv", 0.9)):
         views, prompt = model.prepare(random_images(workload)), random_prompt(model, workload)
-        said = answer(Batch(model, get_method(method, model), rate, views, prompt, workload.new_tokens))
+        said = time_answer(Batch(model, get_method(method, model), rate, views, prompt, workload.new_tokens))
         assert said.image_tokens >= 1 and said.cache_bytes > 0

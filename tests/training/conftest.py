@@ -14,7 +14,7 @@ def dialogues():
 
 @pytest.fixture(scope="package")
 def samples(tiny, dialogues, tmp_path_factory):
-    return teacher_cache.prepare(tiny, dialogues, tmp_path_factory.mktemp("frozen"))
+    return teacher_cache.build_teacher_cache(tiny, dialogues, tmp_path_factory.mktemp("frozen"))
 
 
 @pytest.fixture(scope="package")

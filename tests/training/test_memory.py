@@ -12,7 +12,7 @@ from compressor.dialogues import Dialogue, Turn
 from compressor.methods.metacompress import MetaCompress
 from compressor.training import teacher_cache, trainer
 from compressor.training.memory import estimate
-from compressor.training.settings import PAPER, Settings
+from compressor.training.settings import PAPER, TrainingSettings
 
 
 def peak_bytes(work) -> int:
@@ -36,11 +36,11 @@ def test_a_step_allocates_about_what_is_estimated(
     generator = MetaCompress.create(tiny, pool="average")
 
     def step() -> None:
-        terms = trainer.losses(tiny, generator, chosen, rate, checkpointing)
+        terms = trainer.loss_terms(tiny, generator, chosen, rate, checkpointing)
         torch.stack(list(terms.values())).sum().backward()
 
     step()
-    settings = Settings(batch=batch, micro_batch=batch, rates=(rate,), checkpointing=checkpointing)
+    settings = TrainingSettings(batch=batch, micro_batch=batch, rates=(rate,), checkpointing=checkpointing)
     found = estimate(
         tiny.text_config,
         0,
@@ -58,18 +58,18 @@ def test_low_ranks_of_image_tokens_take_no_more(xcomposer, tmp_path, checkpointi
     """They are frozen, so that the backward pass needs nothing of what they computed."""
     image, turn = Image.effect_noise((400, 300), 90), Turn("How many cats are there?", "two red cats")
     asked = [Dialogue(lambda: image, (turn,), id=str(index)) for index in range(4)]
-    samples = teacher_cache.prepare(xcomposer, asked, tmp_path)
+    samples = teacher_cache.build_teacher_cache(xcomposer, asked, tmp_path)
     chosen, generator = [samples[index] for index in range(4)], MetaCompress.create(xcomposer)
 
     def step() -> None:
-        terms = trainer.losses(xcomposer, generator, chosen, 0.9, checkpointing)
+        terms = trainer.loss_terms(xcomposer, generator, chosen, 0.9, checkpointing)
         torch.stack(list(terms.values())).sum().backward()
 
     step()
     found = estimate(
         xcomposer.text_config,
         0,
-        Settings(batch=4, micro_batch=4, rates=(0.9,), checkpointing=checkpointing),
+        TrainingSettings(batch=4, micro_batch=4, rates=(0.9,), checkpointing=checkpointing),
         n=len(chosen[0].image),
         text=len(chosen[0].text),
         responses=len(chosen[0].teacher),

@@ -29,15 +29,15 @@ def test_a_sample_is_what_the_model_computes(tiny, dialogues, samples) -> None:
 
 
 def test_it_is_computed_once_and_anew_for_other_questions_or_options(tiny, dialogues, tmp_path) -> None:
-    teacher_cache.prepare(tiny, dialogues[:3], tmp_path)
+    teacher_cache.build_teacher_cache(tiny, dialogues[:3], tmp_path)
     (folder,) = tmp_path.iterdir()
     (file,) = folder.iterdir()
     written = file.stat().st_mtime_ns
-    teacher_cache.prepare(tiny, dialogues[:3], tmp_path)
+    teacher_cache.build_teacher_cache(tiny, dialogues[:3], tmp_path)
     assert file.stat().st_mtime_ns == written
-    teacher_cache.prepare(tiny, [scenes.dialogue(i, turns=2) for i in range(3)], tmp_path)
+    teacher_cache.build_teacher_cache(tiny, [scenes.dialogue(i, turns=2) for i in range(3)], tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
-    teacher_cache.prepare(tiny.variant(crop=True), dialogues[:3], tmp_path)
+    teacher_cache.build_teacher_cache(tiny.variant(crop=True), dialogues[:3], tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -57,13 +57,13 @@ def test_other_numbers_or_pictures_have_another_name(small_llava, dialogues) -> 
 def test_processes_share_the_files(tiny, dialogues, samples, tmp_path) -> None:
     seen = []
     for process in range(2):
-        parts = teacher_cache.prepare(tiny, dialogues, tmp_path, "data", process, 2, seen.append)
+        parts = teacher_cache.build_teacher_cache(tiny, dialogues, tmp_path, "data", process, 2, seen.append)
     assert seen == [16, 4]
     assert torch.equal(parts[18].image, samples[18].image)
 
 
 def test_the_models_own_answers_are_those_of_its_chat(tiny, dialogues, tmp_path) -> None:
-    (sample,) = teacher_cache.prepare(tiny, dialogues[:1], tmp_path, "model")
+    (sample,) = teacher_cache.build_teacher_cache(tiny, dialogues[:1], tmp_path, "model")
     session = ChatSession(tiny, dialogues[0].image, method="none", rate=0.0)
     answers = ["".join(session.ask(turn.question)) for turn in dialogues[0].turns]
     responses = sample.text.after[1:][sample.text.response[:-1]].tolist()

@@ -14,18 +14,18 @@ from compressor.errors import DivergedError, InvalidOptionError, TrainingError
 from compressor.evaluation.baselines import TopK
 from compressor.methods.metacompress import MetaCompress
 from compressor.training import teacher_cache, trainer
-from compressor.training.settings import Settings
+from compressor.training.settings import TrainingSettings
 from compressor.world import scenes
 
-SETTINGS = Settings(
+SETTINGS = TrainingSettings(
     steps=6,
     batch=4,
     micro_batch=4,
     rates=(0.9, 0.95),
     validate_every=3,
     save_every=2,
-    entropy=0.03,
-    collapse=0.1,
+    lambda_entropy=0.03,
+    lambda_collapse=0.1,
 )
 
 
@@ -65,7 +65,7 @@ def test_training_lowers_the_loss_and_keeps_the_model(tiny, samples, make) -> No
 
     def loss() -> float:
         with torch.no_grad():
-            return float(trainer.losses(tiny, run.generator, list(samples), 0.95)["prediction"])
+            return float(trainer.loss_terms(tiny, run.generator, list(samples), 0.95)["prediction"])
 
     start = loss()
     best = run.fit()
@@ -78,7 +78,7 @@ def test_an_uncompressed_student_has_no_prediction_loss(tiny, samples) -> None:
     def identity(images, budget):
         return torch.eye(images.shape[1])[None]
 
-    terms = trainer.losses(tiny, identity, [samples[0], samples[1]], 0.0)
+    terms = trainer.loss_terms(tiny, identity, [samples[0], samples[1]], 0.0)
     assert terms["prediction"] < 1e-6
     assert terms["entropy"] == 0
     assert terms["collapse"] == 1
@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_log(make, tmp_path, stop: 
 
 
 def test_the_best_state_in_validation_is_given_back(make, tmp_path) -> None:
-    run = make(replace(SETTINGS, peak=0.3, warmup=0, validate_every=1))  # so fast that it gets worse
+    run = make(replace(SETTINGS, lr=0.3, warmup=0, validate_every=1))  # so fast that it gets worse
     best = run.fit()
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     checks = {line["step"]: line["mean"] for line in lines[1:] if "validation" in line}
@@ -127,7 +127,7 @@ def test_how_a_batch_is_split_changes_no_step(make, change: dict) -> None:
 def uneven(tiny, tmp_path_factory):
     """Four samples whose responses differ in length, beyond what a wrong weight could hide in."""
     asked = [scenes.dialogue(i, turns=turns) for i, turns in enumerate((1, 6, 1, 3))]
-    samples = teacher_cache.prepare(tiny, asked, tmp_path_factory.mktemp("frozen"))
+    samples = teacher_cache.build_teacher_cache(tiny, asked, tmp_path_factory.mktemp("frozen"))
     lengths = [len(sample.teacher) for sample in samples]
     assert max(lengths) >= 4 * min(lengths)
     return samples
@@ -136,7 +136,7 @@ def uneven(tiny, tmp_path_factory):
 @pytest.mark.parametrize("micro_batch", [1, 3])
 def test_every_response_token_weighs_the_same_however_a_batch_is_split(make, uneven, micro_batch) -> None:
     runs = [
-        make(replace(SETTINGS, micro_batch=size, clip_by="none"), folder=str(size), learned=uneven)
+        make(replace(SETTINGS, micro_batch=size, clip_mode="none"), folder=str(size), learned=uneven)
         for size in (4, micro_batch)
     ]
     (whole, split) = ([run._update(), *(p.grad for p in run.parameters)] for run in runs)
@@ -146,7 +146,7 @@ def test_every_response_token_weighs_the_same_however_a_batch_is_split(make, une
     with torch.no_grad():
         parts = [
             float(
-                trainer.losses(runs[0].model, make(folder="new").generator, [s], whole[0]["rate"])[
+                trainer.loss_terms(runs[0].model, make(folder="new").generator, [s], whole[0]["rate"])[
                     "prediction"
                 ]
             )
@@ -168,7 +168,7 @@ def test_every_response_token_of_validation_weighs_the_same(make, uneven, micro_
 
 
 def test_the_first_update_is_made_at_the_first_rate_of_the_warm_up(make) -> None:
-    run = make(replace(SETTINGS, optimizer="sgd", clip_by="none", warmup=4, peak=0.1))
+    run = make(replace(SETTINGS, optimizer="sgd", clip_mode="none", warmup=4, lr=0.1))
     for step in range(1, 4):
         before = [p.detach().clone() for p in run.parameters]
         run.advance()
@@ -177,15 +177,15 @@ def test_the_first_update_is_made_at_the_first_rate_of_the_warm_up(make) -> None
             assert not torch.equal(new, old)
 
 
-@pytest.mark.parametrize("clip_by", ["norm", "value", "none"])
-def test_the_gradient_is_clipped_as_asked(make, clip_by: str) -> None:
-    run = make(replace(SETTINGS, clip_by=clip_by, clip=1e-3))
+@pytest.mark.parametrize("clip_mode", ["norm", "value", "none"])
+def test_the_gradient_is_clipped_as_asked(make, clip_mode: str) -> None:
+    run = make(replace(SETTINGS, clip_mode=clip_mode, max_grad=1e-3))
     line = run._update()
     gradients = torch.cat([p.grad.flatten() for p in run.parameters])
     assert line["gradient_norm"] > 1e-2
-    if clip_by == "norm":
+    if clip_mode == "norm":
         assert gradients.norm() == pytest.approx(1e-3, rel=1e-3)
-    elif clip_by == "value":
+    elif clip_mode == "value":
         assert gradients.abs().max() <= 1e-3
         assert gradients.norm() > 1e-3
     else:
@@ -193,19 +193,19 @@ def test_the_gradient_is_clipped_as_asked(make, clip_by: str) -> None:
 
 
 def test_plain_sgd_is_the_gradient_times_the_rate(make) -> None:
-    run = make(replace(SETTINGS, optimizer="sgd", clip_by="none", warmup=0))
+    run = make(replace(SETTINGS, optimizer="sgd", clip_mode="none", warmup=0))
     before = [p.detach().clone() for p in run.parameters]
     run._update()
     for old, new in zip(before, run.parameters, strict=True):
-        assert torch.allclose(new, old - SETTINGS.peak * new.grad, atol=1e-9)
+        assert torch.allclose(new, old - SETTINGS.lr * new.grad, atol=1e-9)
 
 
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 5))
 def test_every_epoch_reads_every_dialogue_once(total: int, batch: int, seed: int) -> None:
-    settings = Settings(batch=batch, rates=(0.5, 0.9), seed=seed)
+    settings = TrainingSettings(batch=batch, rates=(0.5, 0.9), seed=seed)
     rows = []
     for step in range(-(-3 * total // batch)):
-        some, rate = trainer.drawn(step, total, settings)
+        some, rate = trainer.draw_step(step, total, settings)
         assert len(some) == batch
         assert rate in settings.rates
         rows += some
@@ -216,8 +216,8 @@ def test_every_epoch_reads_every_dialogue_once(total: int, batch: int, seed: int
 def test_other_settings_or_fields_do_not_continue_a_run(make) -> None:
     make(pool="max", dtype="float32").fit()
     assert make(pool="max", dtype="float32").step == SETTINGS.steps
-    with pytest.raises(TrainingError, match=r"holds a run with peak 0\.001, not 1\.0; give another folder"):
-        make(replace(SETTINGS, peak=1.0), pool="max", dtype="float32")
+    with pytest.raises(TrainingError, match=r"holds a run with lr 0\.001, not 1\.0; give another folder"):
+        make(replace(SETTINGS, lr=1.0), pool="max", dtype="float32")
     with pytest.raises(TrainingError, match="with pool max, not average, and dtype float32, not float16;"):
         make(pool="average", dtype="float16")
 
@@ -249,7 +249,7 @@ def test_a_batch_must_be_shared_evenly(tiny, samples, tmp_path) -> None:
 
 def test_top_k_gets_gradients_through_its_choice(tiny, samples) -> None:
     generator = TopK(tiny.width, len(samples[0].image))
-    trainer.losses(tiny, generator, [samples[i] for i in range(4)], 0.9)["prediction"].backward()
+    trainer.loss_terms(tiny, generator, [samples[i] for i in range(4)], 0.9)["prediction"].backward()
     assert all(torch.isfinite(p.grad).all() for p in generator.parameters())
     assert float(generator.score[0].weight.grad.abs().max()) > 0
     weights = generator(samples[0].image[None], 26)

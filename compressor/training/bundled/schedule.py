@@ -1,49 +1,40 @@
-"""What both stages share: learning rate by step, checkpoints that resume a killed run, a JSON-lines log."""
+"""What the stages share: their learning rate, checkpoints that resume a killed run, a JSON-lines log."""
 
 import json
-import math
-import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from compressor.training.run import ResumableRun
+from compressor.training.schedule import warmup_cosine
+
 
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
     """Linear warm-up, flat for half of the run, then a cosine down to 2 % of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = max(0.0, (step - steps / 2) / (steps / 2))
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return warmup_cosine(step, steps, peak, warmup=warmup, decay_from=steps / 2, floor=0.02)
 
 
 def optimizer(parts: list[nn.Module], peak: float) -> torch.optim.AdamW:
+    """AdamW for what is not frozen."""
     parameters = [p for part in parts for p in part.parameters() if p.requires_grad]
     return torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
 
 
-class Run:
+class Run(ResumableRun):
     """The state of one stage on disk, ``<folder>/<stage>.pt``, and its log, ``log.jsonl``."""
 
     def __init__(self, folder: Path, stage: str, parts: dict[str, nn.Module], peak: float) -> None:
-        self.path, self.log_path, self.stage = folder / f"{stage}.pt", folder / "log.jsonl", stage
-        self.parts, self.peak = parts, peak
-        self.optimizer = optimizer(list(parts.values()), peak)
-        self.step, self.seconds, self._since = 0, 0.0, time.perf_counter()
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.path.exists():
-            saved = torch.load(self.path, weights_only=True)
-            for name, part in parts.items():
-                part.load_state_dict(saved[name])
-            if "optimizer" in saved:  # `save_weights` leaves it out: its averages then begin anew
-                self.optimizer.load_state_dict(saved["optimizer"])
-            self.step, self.seconds = saved["step"], saved["seconds"]
+        super().__init__(folder / f"{stage}.pt", parts, optimizer(list(parts.values()), peak))
+        self.log_path, self.stage, self.peak = folder / "log.jsonl", stage, peak
+        self._since = time.perf_counter()
+        self.seconds: float = self.resume().get("seconds", 0.0)
 
     def update(self, loss: torch.Tensor, steps: int) -> None:
         """One clipped optimiser step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, steps, self.peak)
+        self.set_learning_rate(learning_rate(self.step, steps, self.peak))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], 1.0)
@@ -51,9 +42,11 @@ class Run:
         self.step += 1
 
     def elapsed(self) -> float:
+        """Seconds of training, those before a kill included."""
         return self.seconds + time.perf_counter() - self._since
 
     def log(self, **values: float | str | dict) -> None:
+        """Print a line and append it to the log."""
         line = json.dumps(
             {"stage": self.stage, "step": self.step, "seconds": round(self.elapsed(), 1), **values}
         )
@@ -61,12 +54,9 @@ class Run:
         with self.log_path.open("a") as file:
             file.write(line + "\n")
 
-    def save(self) -> None:
-        """Writes the state so that a kill at any moment leaves a whole file."""
-        state = {name: part.state_dict() for name, part in self.parts.items()}
-        state |= {"optimizer": self.optimizer.state_dict(), "step": self.step, "seconds": self.elapsed()}
-        torch.save(state, self.path.with_suffix(".tmp"))
-        os.replace(self.path.with_suffix(".tmp"), self.path)
+    def save(self, **fields: Any) -> None:
+        """Write the state of the stage, its seconds among it."""
+        super().save(seconds=self.elapsed(), **fields)
 
 
 def save_weights(path: Path, target: Path) -> None:

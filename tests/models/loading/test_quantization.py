@@ -8,7 +8,7 @@ from torch import nn
 from compressor import ChatSession, load_model
 from compressor.decoding import Request, prefill
 from compressor.errors import ModelMismatchError
-from compressor.evaluation.memory import peak_bytes
+from compressor.evaluation.efficiency import peak_bytes
 from compressor.models.families.xcomposer.model import from_checkpoint
 from compressor.models.loading import memory
 from compressor.models.loading.memory import PACKED_BYTES

@@ -55,12 +55,12 @@ def _counted(said: str, texts: Mapping[str, str], one: str) -> set[str]:
         return {first, *more}
     places = [re.match(_BEFORE + one, said)]
     places += re.finditer(rf"{_ANSWER}{_BEFORE}(?:(?i:the )?{_OPTION}{_BEFORE})?{one}", said)
-    found: set[str] = set()
+    letters: set[str] = set()
     for place in places:
         while place and _counts(place[1], rest := place.string[place.end() :], texts[place[1]]):
-            found.add(place[1])
+            letters.add(place[1])
             place = None if _begins(rest, texts[place[1]]) else re.match(_LIST + one, rest)
-    return found
+    return letters
 
 
 def _counts(letter: str, rest: str, text: str) -> bool:
