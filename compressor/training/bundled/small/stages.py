@@ -67,14 +67,15 @@ def train_crowds(folder: Path, steps: int, size: int) -> None:
     objective = vision.VisionObjective(model)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        images, targets, _ = vision.crowd_batch(step, size)
+        signs = 0.0 if step < vision.SIGNS_FROM else vision.SIGNS
+        images, targets, _ = vision.crowd_batch(step, size, signs)
         return objective.dense(vision.read_windows(model, images), targets)
 
     _train_vision(folder, "crowds", steps, {"model": model, "objective": objective}, loss)
 
 
 def train_vision(folder: Path, steps: int, size: int) -> None:
-    """Stage 2: the tower of stage 1 reads whole pictures of the world, and [CLS] is trained."""
+    """Stage 2: the tower of stage 1 reads whole pictures, and [CLS] is trained."""
     from compressor.training.bundled.small import vision
 
     model = _model(folder, "vision", "crowds")
@@ -84,10 +85,12 @@ def train_vision(folder: Path, steps: int, size: int) -> None:
         objective.load_state_dict(torch.load(folder / "crowds.pt", weights_only=True)["objective"])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        images, targets, whole = vision.scene_batch(step, size)
+        crowd = step % 2 == 0
+        batch = vision.crowd_batch(step, size, vision.MORE_SIGNS) if crowd else vision.scene_batch(step, size)
+        images, targets, whole = batch
         _, tokens, cls = vision.read(model, images)
         total, accuracy = objective.dense(tokens, targets)
-        return total + objective.of_image(cls, whole), accuracy
+        return total if crowd else total + objective.of_image(cls, whole), accuracy
 
     _train_vision(folder, "vision", steps, {"model": model, "objective": objective}, loss)
 

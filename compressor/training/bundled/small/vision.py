@@ -2,9 +2,9 @@
 
 As for ``tiny``, every visual token is asked, through the projector and against the language model's own word
 embeddings. Stage 1 is on crowded pictures, which show several times as many objects for the same work, and
-attends within windows of 12 x 12 patches, which halves that work. Stage 2 is on pictures of the world and
-attends everywhere; there objects are counted, and [CLS], read after the last layer, answers for the whole
-image. No label says which patches matter.
+attends within windows of 12 x 12 patches, which halves that work. Stage 2 attends everywhere, on pictures of
+the world and crowded ones in turn; in those of the world objects are counted, and [CLS], read after the last
+layer, answers for the whole image. No label says which patches matter.
 """
 
 import numpy as np
@@ -29,10 +29,9 @@ from compressor.world.dense.layout import GROUNDS, MOST, NAMES, DenseLayout, dra
 from compressor.world.dense.rendering import render
 
 WINDOW = 12  # patches
-SIGNS_FROM, SIGNS = (
-    800,
-    0.12,
-)  # once classes are told apart, signs come more often: characters take long to learn
+# shares of signs in crowds: in stage 1 from this step on, when classes are told apart, and in stage 2;
+# characters take longest to learn
+SIGNS_FROM, SIGNS, MORE_SIGNS = 800, 0.12, 0.3
 _WEIGHTS = {"class": 2.0, "first": 0.5, "digit": 0.5, "last": 0.5, "ground": 0.5}
 
 
@@ -135,10 +134,9 @@ def _batch(
     return pixels(images), targets, _whole(layouts)
 
 
-def crowd_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+def crowd_batch(step: int, size: int, signs: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Crowded pictures, their patch targets and what is true of the whole picture; a function of ``step``."""
     seeds = [step * size + i for i in range(size)]
-    signs = 0.0 if step < SIGNS_FROM else SIGNS
     return _batch([draw_crowd(np.random.default_rng([seed, 4]), signs=signs) for seed in seeds], seeds, True)
 
 
