@@ -76,6 +76,21 @@ def test_patch_targets_name_what_the_patches_show() -> None:
         assert (targets["ground"][ground] != patches.IGNORE).all()
 
 
+def test_the_character_on_a_patch_is_one_of_the_sign_that_lies_there() -> None:
+    seen = 0
+    for seed in range(30):
+        layout = dense_scenes.layout(seed)
+        targets, owner = patches.patch_targets(layout), patches.owners(layout)
+        for patch in np.flatnonzero(targets["character"] != patches.IGNORE):
+            row, column = divmod(patch, patches.SIDE)
+            signs = [o for o in layout.objects if o.text]
+            nearest = min(signs, key=lambda o: abs(o.x - 14 * column - 7) + abs(o.y - 14 * row - 7))
+            assert patches.CHARACTERS[targets["character"][patch]] in nearest.text
+            assert owner[patch] in (-2, layout.objects.index(nearest))
+            seen += 1
+    assert seen > 60
+
+
 def test_no_label_of_a_patch_tells_of_the_whole_picture() -> None:
     """Only what an object can have, and only on its own patches, and the material of the ground in place."""
     targets = patches.patch_targets(dense_scenes.layout(3))

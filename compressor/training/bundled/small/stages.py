@@ -67,8 +67,7 @@ def train_crowds(folder: Path, steps: int, size: int) -> None:
     objective = vision.VisionObjective(model)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        signs = 0.0 if step < vision.SIGNS_FROM else vision.SIGNS
-        images, targets, _ = vision.crowd_batch(step, size, signs)
+        images, targets, _ = vision.crowd_batch(step, size)
         return objective.dense(vision.read_windows(model, images), targets)
 
     _train_vision(folder, "crowds", steps, {"model": model, "objective": objective}, loss)
@@ -86,7 +85,7 @@ def train_vision(folder: Path, steps: int, size: int) -> None:
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         crowd = step % 2 == 0
-        batch = vision.crowd_batch(step, size, vision.MORE_SIGNS) if crowd else vision.scene_batch(step, size)
+        batch = vision.crowd_batch(step, size) if crowd else vision.scene_batch(step, size)
         images, targets, whole = batch
         _, tokens, cls = vision.read(model, images)
         total, accuracy = objective.dense(tokens, targets)

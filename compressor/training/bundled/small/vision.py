@@ -15,6 +15,7 @@ from transformers import LlavaForConditionalGeneration
 
 from compressor.training.bundled.small.model import vocabulary
 from compressor.training.bundled.small.patches import (
+    CHARACTERS,
     GROUPS,
     IGNORE,
     MOST_ALIKE,
@@ -29,10 +30,8 @@ from compressor.world.dense.layout import GROUNDS, MOST, NAMES, DenseLayout, dra
 from compressor.world.dense.rendering import render
 
 WINDOW = 12  # patches
-# shares of signs in crowds: in stage 1 from this step on, when classes are told apart, and in stage 2;
-# characters take longest to learn
-SIGNS_FROM, SIGNS, MORE_SIGNS = 800, 0.12, 0.3
-_WEIGHTS = {"class": 2.0, "first": 0.5, "digit": 0.5, "last": 0.5, "ground": 0.5}
+SIGNS = 0.25  # share of signs in crowds: their characters take longest to learn
+_WEIGHTS = {"class": 2.0, "ground": 0.5}
 
 
 def word_table(model: LlavaForConditionalGeneration, group: str) -> Tensor:
@@ -51,6 +50,7 @@ class VisionObjective(nn.Module):
         width, hidden = self.words["class"].shape[1], model.config.vision_config.hidden_size
         self.temperature = width**-0.5
         self.numbers = nn.ModuleDict({name: nn.Linear(width, MOST_ALIKE + 1) for name in NUMBERS})
+        self.numbers["character"] = nn.Linear(width, len(CHARACTERS))
         self.at = nn.Linear(width, 2)
         self.image = nn.ModuleDict(
             {
@@ -68,7 +68,7 @@ class VisionObjective(nn.Module):
             targets: of ``patch_targets``, (B, n) or (B, n, 2) each.
         """
         losses, accuracy = {}, {}
-        for name in (*GROUPS, *NUMBERS):
+        for name in (*GROUPS, *self.numbers):
             clear = targets[name] != IGNORE
             if not clear.any():
                 continue
@@ -134,10 +134,10 @@ def _batch(
     return pixels(images), targets, _whole(layouts)
 
 
-def crowd_batch(step: int, size: int, signs: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+def crowd_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Crowded pictures, their patch targets and what is true of the whole picture; a function of ``step``."""
     seeds = [step * size + i for i in range(size)]
-    return _batch([draw_crowd(np.random.default_rng([seed, 4]), signs=signs) for seed in seeds], seeds, True)
+    return _batch([draw_crowd(np.random.default_rng([seed, 4]), signs=SIGNS) for seed in seeds], seeds, True)
 
 
 def scene_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
