@@ -60,7 +60,7 @@ RECIPES = {
     "small": Recipe(
         {
             "crowds": Stage(small.train_crowds, 2400, 8, "vision"),
-            "vision": Stage(small.train_vision, 1600, 8, "alignment"),
+            "vision": Stage(small.train_vision, 2400, 8, "alignment"),
             "alignment": Stage(small.train_alignment, 600, 16, "language"),
             "words": Stage(small.train_words, 9000, 6, "language"),
             "language": Stage(small.train_language, 5000, 8),

@@ -109,6 +109,15 @@ def sign_size(text: str) -> tuple[int, int]:
     return width + 2 * SIGN_PADDING, GLYPH_HEIGHT * GLYPH_SCALE + 2 * SIGN_PADDING
 
 
+def character_boxes(item: DenseObject) -> list[tuple[int, int, int, int]]:
+    """Left, top, right and bottom of each character of a sign, in px."""
+    width, height = sign_size(item.text)
+    left, top = round(item.x - width / 2) + SIGN_PADDING, round(item.y - height / 2) + SIGN_PADDING
+    wide, high = GLYPH_WIDTH * GLYPH_SCALE, GLYPH_HEIGHT * GLYPH_SCALE
+    starts = [left + index * (wide + 2) for index in range(len(item.text))]
+    return [(start, top, start + wide, top + high) for start in starts]
+
+
 def _dark(color: str) -> tuple[int, ...]:
     return tuple(value * 5 // 9 for value in COLORS[color])
 
@@ -120,9 +129,8 @@ def _draw_sign(image: Image.Image, item: DenseObject) -> None:
     box = (left, top, left + width - 1, top + height - 1)
     draw.rectangle(box, fill=COLORS[item.color], outline=_dark(item.color))
     ink = (16, 16, 16) if item.color in _LIGHT else (250, 250, 250)
-    for index, letter in enumerate(item.text):
-        x = left + SIGN_PADDING + index * (GLYPH_WIDTH * GLYPH_SCALE + 2)
-        image.paste(ink, (x, top + SIGN_PADDING), _glyphs()[letter])
+    for letter, character in zip(item.text, character_boxes(item), strict=True):
+        image.paste(ink, character[:2], _glyphs()[letter])
 
 
 def _draw_emoji(image: Image.Image, item: DenseObject) -> None:

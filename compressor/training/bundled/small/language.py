@@ -77,10 +77,11 @@ class LookupHeads(nn.Module):
             rows, places = (torch.tensor([entry[i] for entry in batch.inside]) for i in range(2))
             target = torch.zeros(len(batch.inside), len(CONTENTS))
             for row, (_, _, classes) in enumerate(batch.inside):
-                target[row, classes] = 1.0
+                target[row, classes] = 1.0 / len(classes)
             logits = self.inside(_unit(hidden[INSIDE_LAYER][rows, places]))
-            total = total + 8 * F.binary_cross_entropy_with_logits(logits, target)
-            accuracy["inside"] = (logits.sigmoid()[target > 0] > 0.5).float().mean().item()
+            total = total + 2 * F.cross_entropy(logits, target)
+            hits = target.gather(1, logits.argmax(1, keepdim=True)) > 0
+            accuracy["inside"] = hits.float().mean().item()
         return total, accuracy
 
 

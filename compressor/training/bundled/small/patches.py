@@ -21,7 +21,7 @@ from compressor.world.dense.layout import (
     DenseLayout,
     DenseObject,
 )
-from compressor.world.dense.rendering import sign_size
+from compressor.world.dense.rendering import character_boxes, sign_size
 
 SIDE = IMAGE_SIZE // PATCH
 STEP = 2  # px between the points at which a picture is looked at
@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 NUMBERS = ("same class", "same color")  # how many objects share it with the patch's object
 MOST_ALIKE = 6
+CHARACTERS = SIGN_LETTERS + SIGN_DIGITS
 _INDEX = {group: {word: i for i, word in enumerate(words)} for group, words in GROUPS.items()}
 NOTHING = _INDEX["class"]["nothing"]
 
@@ -86,6 +87,18 @@ def _ground(layout: DenseLayout) -> np.ndarray:
     return np.where(beyond, second, first).ravel()
 
 
+def _characters(item: DenseObject) -> np.ndarray:
+    """The character of a sign that lies on each patch with a quarter of itself or more, (n,), or IGNORE."""
+    edges = np.arange(SIDE) * PATCH
+    shown = np.full(SIDE * SIDE, IGNORE)
+    for letter, (left, top, right, bottom) in zip(item.text, character_boxes(item), strict=True):
+        across = np.clip(np.minimum(right, edges + PATCH) - np.maximum(left, edges), 0, None)
+        down = np.clip(np.minimum(bottom, edges + PATCH) - np.maximum(top, edges), 0, None)
+        share = np.outer(down, across).ravel() / ((right - left) * (bottom - top))
+        shown[share >= 0.25] = CHARACTERS.index(letter)
+    return shown
+
+
 def patch_targets(layout: DenseLayout, crowd: bool = False) -> dict[str, np.ndarray]:
     """What each of the n patches shows.
 
@@ -93,11 +106,12 @@ def patch_targets(layout: DenseLayout, crowd: bool = False) -> dict[str, np.ndar
         layout: the scene.
         crowd: whether it is a crowded picture, in which nothing is counted.
     Returns:
-        Class indices (n,) by group, counts (n,) by ``NUMBERS``, IGNORE where they are open; and "at" (n, 2)
-        float32: x and y in [-1, 1] of the middle of the patch's object, or of the patch itself.
+        Class indices (n,) by group, counts (n,) by ``NUMBERS`` and "character" (n,), what is written on the
+        patch itself; IGNORE where they are open. And "at" (n, 2) float32: x and y in [-1, 1] of the middle of
+        the patch's object, or of the patch itself.
     """
     owner = owners(layout)
-    targets = {group: np.full(SIDE * SIDE, IGNORE) for group in (*GROUPS, *NUMBERS)}
+    targets = {group: np.full(SIDE * SIDE, IGNORE) for group in (*GROUPS, *NUMBERS, "character")}
     targets["class"][owner == -1] = NOTHING
     targets["ground"] = np.where(owner == -1, _ground(layout), IGNORE)
     middle = (np.arange(SIDE) + 0.5) * PATCH
@@ -113,6 +127,8 @@ def patch_targets(layout: DenseLayout, crowd: bool = False) -> dict[str, np.ndar
         if item.text:
             letters = [f"##{letter}" for letter in item.text[1:]] + [NO_LETTER]
             words |= {"first": item.text[0], "digit": letters[0], "last": letters[1]}
+            written = _characters(item)
+            targets["character"] = np.where(written != IGNORE, written, targets["character"])
         else:
             words |= {"shape": item.shape, "size": item.size}
         for group, word in words.items():

@@ -9,8 +9,8 @@ from torch import Tensor
 _WAYS = ("grid", "average", "subset", "sequence", "equidistant", "all")
 _EARLY = (0.42, 0.2, 0.2, 0.09, 0.09, 0.0)
 _LATE = (0.26, 0.1, 0.15, 0.07, 0.07, 0.35)
-LATE = 0.65  # of the run: from here on all tokens are read, too
-FEWEST = 29  # tokens, 95 % fewer than 576
+FIRST, LATE = 0.15, 0.65  # of the run: until then not few tokens; from then on all of them, too
+FEWEST, FEWEST_AT_FIRST = 29, 96  # tokens; 29 of 576 are 95 % fewer
 
 
 def draw_reduction(rng: np.random.Generator, progress: float, n: int) -> tuple[Tensor, Tensor]:
@@ -22,19 +22,20 @@ def draw_reduction(rng: np.random.Generator, progress: float, n: int) -> tuple[T
     """
     side = round(n**0.5)
     index = np.arange(n).reshape(side, side)
+    fewest = FEWEST_AT_FIRST if progress < FIRST else FEWEST
     way = rng.choice(_WAYS, p=_EARLY if progress < LATE else _LATE)
     if way == "grid":
         groups = index[rng.integers(2) :: 2, rng.integers(2) :: 2].reshape(-1, 1)
     elif way == "average":
         groups = index.reshape(side // 2, 2, side // 2, 2).transpose(0, 2, 1, 3).reshape(-1, 4)
     elif way == "subset":
-        size = int(np.exp(rng.uniform(np.log(FEWEST), np.log(n / 2))))
+        size = int(np.exp(rng.uniform(np.log(fewest), np.log(n / 2))))
         groups = np.sort(rng.choice(n, size=size, replace=False))[:, None]
     elif way == "sequence":
-        bounds = np.linspace(0, n, int(rng.integers(2 * FEWEST, n // 2)) + 1).astype(int)
+        bounds = np.linspace(0, n, int(rng.integers(max(fewest, 2 * FEWEST), n // 2)) + 1).astype(int)
         groups = [index.ravel()[a:b] for a, b in pairwise(bounds)]
     elif way == "equidistant":
-        m = int(rng.integers(FEWEST, n // 2))
+        m = int(rng.integers(fewest, n // 2))
         groups = (np.arange(m) * n // m)[:, None]
     else:
         groups = index.reshape(-1, 1)

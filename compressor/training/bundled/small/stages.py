@@ -74,7 +74,7 @@ def train_crowds(folder: Path, steps: int, size: int) -> None:
 
 
 def train_vision(folder: Path, steps: int, size: int) -> None:
-    """Stage 2: the tower of stage 1 reads whole pictures of the world, and [CLS] is trained."""
+    """Stage 2: the tower of stage 1 reads whole pictures, and [CLS] is trained."""
     from compressor.training.bundled.small import vision
 
     model = _model(folder, "vision", "crowds")
@@ -84,10 +84,12 @@ def train_vision(folder: Path, steps: int, size: int) -> None:
         objective.load_state_dict(torch.load(folder / "crowds.pt", weights_only=True)["objective"])
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        images, targets, whole = vision.scene_batch(step, size)
+        crowd = step % 2 == 0
+        batch = vision.crowd_batch(step, size) if crowd else vision.scene_batch(step, size)
+        images, targets, whole = batch
         _, tokens, cls = vision.read(model, images)
         total, accuracy = objective.dense(tokens, targets)
-        return total + objective.of_image(cls, whole), accuracy
+        return total if crowd else total + objective.of_image(cls, whole), accuracy
 
     _train_vision(folder, "vision", steps, {"model": model, "objective": objective}, loss)
 

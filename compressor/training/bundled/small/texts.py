@@ -46,6 +46,8 @@ HEADS = {
     "it count": (4, 5),
     "it nearest": (5, len(CONTENTS)),
 }
+# what is learned last is asked more often
+KINDS = (*questions.KINDS, "place", "place", "place", "nearest", "it nearest", "color count", "relation")
 INSIDE_LAYER = 3  # the head for all classes in a named third or on a named side
 
 
@@ -158,13 +160,13 @@ def _inside(layout: DenseLayout, question: Question) -> tuple[str, list[int]] | 
         items, word = layout.on_side(question.detail), question.detail
     else:
         return None
-    return word, sorted({CONTENTS[item.name] for item in items})
+    return word, sorted({CONTENTS[item.name] for item in items}) or [CONTENTS["nothing"]]
 
 
 def _add_chat(
     packed: Packed, layout: DenseLayout, rng: np.random.Generator, turns: int, segment: int
 ) -> None:
-    drawn = drawing.draw_questions(layout, rng, turns, short=lambda: rng.random() < 0.5, reword=True)
+    drawn = drawing.draw_questions(layout, rng, turns, KINDS, short=lambda: rng.random() < 0.5, reword=True)
     begin = len(packed.ids)
     for index, (question, resolved, answer, kind) in enumerate(drawn):
         if index:

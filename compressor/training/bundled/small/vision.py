@@ -2,9 +2,9 @@
 
 As for ``tiny``, every visual token is asked, through the projector and against the language model's own word
 embeddings. Stage 1 is on crowded pictures, which show several times as many objects for the same work, and
-attends within windows of 12 x 12 patches, which halves that work. Stage 2 is on pictures of the world and
-attends everywhere; there objects are counted, and [CLS], read after the last layer, answers for the whole
-image. No label says which patches matter.
+attends within windows of 12 x 12 patches, which halves that work. Stage 2 attends everywhere, on pictures of
+the world and crowded ones in turn; in those of the world objects are counted, and [CLS], read after the last
+layer, answers for the whole image. No label says which patches matter.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from transformers import LlavaForConditionalGeneration
 
 from compressor.training.bundled.small.model import vocabulary
 from compressor.training.bundled.small.patches import (
+    CHARACTERS,
     GROUPS,
     IGNORE,
     MOST_ALIKE,
@@ -29,11 +30,8 @@ from compressor.world.dense.layout import GROUNDS, MOST, NAMES, DenseLayout, dra
 from compressor.world.dense.rendering import render
 
 WINDOW = 12  # patches
-SIGNS_FROM, SIGNS = (
-    800,
-    0.12,
-)  # once classes are told apart, signs come more often: characters take long to learn
-_WEIGHTS = {"class": 2.0, "first": 0.5, "digit": 0.5, "last": 0.5, "ground": 0.5}
+SIGNS = 0.25  # share of signs in crowds: their characters take longest to learn
+_WEIGHTS = {"class": 2.0, "ground": 0.5}
 
 
 def word_table(model: LlavaForConditionalGeneration, group: str) -> Tensor:
@@ -52,6 +50,7 @@ class VisionObjective(nn.Module):
         width, hidden = self.words["class"].shape[1], model.config.vision_config.hidden_size
         self.temperature = width**-0.5
         self.numbers = nn.ModuleDict({name: nn.Linear(width, MOST_ALIKE + 1) for name in NUMBERS})
+        self.numbers["character"] = nn.Linear(width, len(CHARACTERS))
         self.at = nn.Linear(width, 2)
         self.image = nn.ModuleDict(
             {
@@ -69,7 +68,7 @@ class VisionObjective(nn.Module):
             targets: of ``patch_targets``, (B, n) or (B, n, 2) each.
         """
         losses, accuracy = {}, {}
-        for name in (*GROUPS, *NUMBERS):
+        for name in (*GROUPS, *self.numbers):
             clear = targets[name] != IGNORE
             if not clear.any():
                 continue
@@ -138,8 +137,7 @@ def _batch(
 def crowd_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Crowded pictures, their patch targets and what is true of the whole picture; a function of ``step``."""
     seeds = [step * size + i for i in range(size)]
-    signs = 0.0 if step < SIGNS_FROM else SIGNS
-    return _batch([draw_crowd(np.random.default_rng([seed, 4]), signs=signs) for seed in seeds], seeds, True)
+    return _batch([draw_crowd(np.random.default_rng([seed, 4]), signs=SIGNS) for seed in seeds], seeds, True)
 
 
 def scene_batch(step: int, size: int) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
