@@ -1,7 +1,7 @@
 """What results depend on, as plain data with named fields, so that a folder is never continued with another.
 
 Training, the cache of the frozen model and evaluation compare the same fields: the model's files, its options
-and its dtype, the content of the dialogues, and the recipe. A field is a value of JSON; content is told by a
+and its dtype, the content of the dialogues, and the recipe. A field is a value of JSON; content is given by a
 digest.
 """
 
@@ -27,7 +27,7 @@ DIGEST = "sha256:"  # begins a value that is equal or not, and says nothing to a
 def of_model(model: VisionLanguageModel) -> Fields:
     """What a model computes with: its name, its files, its dtype and the options of its family.
 
-    The files of a model that was loaded are told by their content; for one made in memory, all its numbers
+    The files of a model that was loaded are identified by their content; for one made in memory, all its numbers
     stand for them.
     """
     # imports transformers, which takes seconds; who has a model has it already

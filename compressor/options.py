@@ -17,7 +17,8 @@ def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> i
     Args:
         name: of the option, as the error shows it.
         value: given for it.
-        least, most: smallest and largest allowed value.
+        least: smallest allowed value.
+        most: largest allowed value.
     Raises:
         InvalidOptionError: the value is not a whole number, or outside of this range.
     """
@@ -28,9 +29,13 @@ def whole_number(name: str, value: Any, least: int, most: float = math.inf) -> i
 
 
 def number(name: str, value: Any, least: float, most: float = math.inf, *, above: bool = False) -> float:
-    """The value of an option that measures; arguments as of `whole_number`.
+    """The value of an option that measures.
 
     Args:
+        name: of the option, as the error shows it.
+        value: given for it.
+        least: smallest allowed value.
+        most: largest allowed value.
         above: whether `least` itself is not allowed.
     Raises:
         InvalidOptionError: the value is not a finite number, or outside of this range.
@@ -54,9 +59,11 @@ def flag(name: str, value: Any) -> bool:
 
 
 def choice(name: str, value: Any, known: Sequence[str]) -> str:
-    """The value of an option that is one of a few words; arguments as of `whole_number`.
+    """The value of an option that is one of a few words.
 
     Args:
+        name: of the option, as the error shows it.
+        value: given for it.
         known: these words.
     Raises:
         InvalidOptionError: it is none of them.

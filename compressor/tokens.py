@@ -24,7 +24,8 @@ class ImageTokens:
         cls_feature: (d_v,), [CLS] in the output of the feature layer ("cls_attention").
         cls_attention: (heads, n + 1), what [CLS] attends to in the feature layer ("cls_attention").
         keys: (n + 1, heads, d_k), of the feature layer ("keys").
-        last_queries, last_keys: (n + 1, d_v), raw projections of the encoder's last layer ("queries").
+        last_queries: (n + 1, d_v), raw query projection of the encoder's last layer ("queries").
+        last_keys: (n + 1, d_v), raw key projection of the same layer ("queries").
         tiles: the views the encoder was shown, where they are several, before they became n tokens.
         tile_order: (N,) int64, the place in reading order of the tiles' N tokens, tile after tile.
 

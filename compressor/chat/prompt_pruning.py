@@ -26,7 +26,8 @@ def prompt_pruning(
         method: of the stage "decoder".
         ids: up to the token whose attention decides; one of them stands for the image.
         image_token_id: this one.
-        n, budget: image tokens before and after.
+        n: image tokens before.
+        budget: image tokens after.
         known: P of the same choice, where it was made before and need not be made again.
     """
     start = list(ids).index(image_token_id)

@@ -171,8 +171,9 @@ class ChatSession:
         """Change method or rate; the transcript stays, and the next question replays it on the new tokens.
 
         Args:
-            method, rate: None keeps the present one.
-            options: of the method; those of the present method stay where neither is given.
+            method: None keeps the present one.
+            rate: None keeps the present one.
+            **options: of the method; those of the present method stay where neither is given.
         Raises:
             InvalidRateError, UnknownMethodError, InvalidOptionError: nothing has changed then.
         """
@@ -301,7 +302,9 @@ class ChatSession:
         """Read `ids` and choose the first token; returns how many tokens were read for it.
 
         Args:
-            ids: the transcript with a new prompt; its first `first_prompt` ids are the prompt of turn one.
+            ids: the transcript with a new prompt.
+            first_prompt: how many of them are the prompt of turn one.
+            sampling: how the first and the next tokens are chosen.
         """
         if not self.prunes_in_decoder:
             return self.reading.prefill(ids, self.reduced, sampling)

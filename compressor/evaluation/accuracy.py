@@ -205,7 +205,9 @@ def _check(dialogues: Sequence[Dialogue], settings: Sequence[Setting]) -> None:
     if not dialogues:
         raise InvalidOptionError("There is no dialogue to answer: ask for at least one.")
     if len({dialogue.id for dialogue in dialogues}) < len(dialogues):
-        raise InvalidOptionError("Two dialogues have the same id, so their answers could not be told apart.")
+        raise InvalidOptionError(
+            "Two dialogues have the same id, so their answers could not be distinguished; give each its own."
+        )
     if len({len(dialogue.turns) for dialogue in dialogues}) > 1:
         raise InvalidOptionError("The dialogues differ in their number of turns: evaluate them apart.")
     if len({(setting.method, setting.rate) for setting in settings}) < len(settings):

@@ -43,7 +43,9 @@ def cut_into_tiles(
 
     Args:
         whole: as large as a tile.
-        x, y: edges of the columns and rows of all tiles together, in pixels of the image of size (W, H).
+        x: edges of the columns of all tiles together, in pixels of the image.
+        y: edges of the rows of all tiles together, in pixels of the image.
+        size: (W, H) of the image in pixels.
     """
     side, columns = whole.grids[0].rows, len(x) - 1
     views, places = [whole], [np.arange(side * side)]

@@ -16,7 +16,8 @@ class TokenGrid:
 
     Args:
         start: index of the block's first token.
-        rows, columns: its extent in tokens.
+        rows: its height in tokens.
+        columns: its width in tokens.
         stride: distance from one row to the next in tokens; columns + 1 where a separator ends each row.
     """
 

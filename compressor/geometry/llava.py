@@ -17,7 +17,8 @@ def llava_layout(
     Args:
         size: (W, H) of the image in pixels.
         crop: cut the middle out (as the checkpoint's own processor does) instead of padding.
-        image_size, patch_size: edge of the view and of a patch in its pixels.
+        image_size: edge of the view in its pixels.
+        patch_size: edge of a patch in pixels of the view.
     Source: the LLaVA-1.5 image processor (resize, centre crop) and `expand2square` of its evaluation.
     """
     width, height = size

@@ -25,7 +25,8 @@ def llava_next_layout(
     Args:
         size: (W, H) of the image in pixels.
         pinpoints: the (h, w) that the tiles together may have, in pixels of the views.
-        image_size, patch_size: edge of a view and of a patch in its pixels.
+        image_size: edge of a view in its pixels.
+        patch_size: edge of a patch in pixels of a view.
     Raises:
         ImageError: the image is too thin for any of the pinpoints.
     Source: the any-resolution packing of LLaVA-NeXT ("spatial_unpad").

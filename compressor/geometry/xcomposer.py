@@ -51,7 +51,8 @@ def xcomposer_layout(
     Args:
         size: (W, H) of the image in pixels.
         hd_num: tiles at most.
-        image_size, patch_size: edge of a tile and of a patch in pixels of the canvas.
+        image_size: edge of a tile in pixels of the canvas.
+        patch_size: edge of a patch in pixels of the canvas.
     Raises:
         InvalidOptionError: as `xcomposer_canvas` does.
     """

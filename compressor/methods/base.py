@@ -184,7 +184,8 @@ class DecoderMethod(Method):
 
         Args:
             attention: of the deciding token in layer K - 1, (heads, T).
-            image_start, n: where the image tokens lie.
+            image_start: position of the first image token.
+            n: image tokens.
             budget: m, image tokens to keep.
         """
 

@@ -233,7 +233,8 @@ class MetaCompress(nn.Module, Method):
 
         Args:
             directory: with model.safetensors and config.json.
-            model_name, d: the model to be served and its width; not checked where None.
+            model_name: the model to be served; not checked where None.
+            d: its width; not checked where None.
         Raises:
             ModelUnavailableError: files are missing or damaged.
             ModelMismatchError: the weights were made for another model or another width.

@@ -23,7 +23,8 @@ def class_attention(queries: Tensor, keys: Tensor) -> Tensor:
     """Attention of [CLS] to the n patches, (n,), as one head over the full width; its own share is left out.
 
     Args:
-        queries, keys: raw outputs of the last layer's projections, (n + 1, C), [CLS] first.
+        queries: raw output of the last layer's query projection, (n + 1, C), [CLS] first.
+        keys: raw output of its key projection, (n + 1, C).
     """
     queries, keys = finite(queries), finite(keys)
     scores = queries[0] @ keys.T * queries.shape[1] ** -0.5
@@ -41,7 +42,8 @@ def prumerge_weights(queries: Tensor, keys: Tensor, budget: int | None = None) -
     """P (m, n) of PruMerge: a row for each kept patch, by falling attention, and one for all the others.
 
     Args:
-        queries, keys: of the last encoder layer, (n + 1, C), [CLS] first.
+        queries: of the last encoder layer, (n + 1, C), [CLS] first.
+        keys: of the same layer, (n + 1, C).
         budget: m; None keeps the outliers of the attention, as published, and lets m follow.
     Raises:
         InvalidOptionError: there are not enough patches to have 32 neighbours each.
@@ -63,7 +65,8 @@ def prumerge_plus_weights(
     kept patches (the share of the adaptive rule) by attention, the others equidistant among what is left.
 
     Args:
-        queries, keys: of the last encoder layer, (n + 1, C), [CLS] first.
+        queries: of the last encoder layer, (n + 1, C), [CLS] first.
+        keys: of the same layer, (n + 1, C).
         budget: m.
         ratio: r of the published fixed mode.
     Raises:
@@ -92,7 +95,7 @@ def prumerge_plus_weights(
 
 
 def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
-    """P: each kept patch with weight 1 and its 32 likest by key with their attention; last, all not kept."""
+    """P: each kept patch with weight 1 and its 32 nearest neighbours by key with their attention; last, all not kept."""
     n = len(attention)
     if n <= NEIGHBOURS:
         raise InvalidOptionError(

@@ -20,14 +20,14 @@ Metric = Literal["keys", "features"]
 
 
 def match(metric: Tensor, r: int, class_token: bool = False) -> Tensor:
-    """Bipartite soft matching: the r tokens at even places most like one at an odd place merge into it.
+    """Bipartite soft matching: the r even-indexed tokens most similar to an odd-indexed one are merged into it.
 
     Args:
         metric: what likeness (cosine) is measured by, (t, d).
         r: tokens to merge, at most half of those that may.
         class_token: the first token is never merged into another, and the rest stays in raster order.
     Returns:
-        (t,), the place of every token afterwards: the even ones left, the likest first, then the odd ones.
+        (t,), the place of every token afterwards: the even ones left, most similar first, then the odd ones.
     """
     t = len(metric)
     r = max(0, min(r, (t - int(class_token)) // 2))

@@ -240,7 +240,7 @@ class VisionLanguageModel(ABC):
             question: taken literally; nothing in it becomes a special token.
             first: whether it opens the chat: then the ids hold `image_token_id` exactly once.
         Raises:
-            InvalidQuestionError: the question cannot be told apart from the template.
+            InvalidQuestionError: the question cannot be distinguished from the template.
         """
 
     @abstractmethod

@@ -38,7 +38,8 @@ class Hub(BaseHTTPRequestHandler):
         elif "/resolve/" in path:
             file = self.directory / path.rpartition("/")[2]
             if not file.is_file():
-                return self._refuse(404, "EntryNotFound")
+                self._refuse(404, "EntryNotFound")
+                return
             self._send(file.read_bytes(), etag=self._entry(file)["oid"])
         else:
             siblings = [{"rfilename": file.name, "size": file.stat().st_size} for file in self._files()]

@@ -79,9 +79,11 @@ def test_nor_does_the_judge(copied, file, entries):
 
 def test_every_call_that_could_ask_says_no():
     """Those of transformers' Auto classes, anywhere in the package."""
-    found = []
-    for file in Path(compressor.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and re.fullmatch(r"Auto\w+\.\w+", ast.unparse(node.func)):
-                found.append({each.arg: ast.unparse(each.value) for each in node.keywords})
-    assert len(found) >= 4 and all(each.get("trust_remote_code") == "False" for each in found)
+    files = Path(compressor.__file__).parent.rglob("*.py")
+    calls = [
+        {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and re.fullmatch(r"Auto\w+\.\w+", ast.unparse(node.func))
+    ]
+    assert len(calls) >= 4 and all(call.get("trust_remote_code") == "False" for call in calls)

@@ -67,7 +67,7 @@ def fetch(
         repository: its id.
         revision: a commit or a branch; the newest if None.
         files: that make a checkpoint.
-        progress: is told the share that is here, and a sentence; a bar in the terminal if None.
+        progress: called with the share that is here, and a sentence; a bar in the terminal if None.
     Raises:
         ModelUnavailableError: no network, no such repository or revision, no access, or no room.
     """

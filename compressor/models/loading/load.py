@@ -53,7 +53,7 @@ def load_model(
             a device for every module; everything on `device` if None.
         allow_hub: whether `name` may also be any Hub repository of a supported family. For people at their
             own machine: whoever else can choose names would choose what is downloaded.
-        progress: is told the share done, in [0, 1], and a sentence.
+        progress: called with the share done, in [0, 1], and a sentence.
         options: of its family, such as `crop` of LLaVA-1.5 (`catalog.FAMILIES`).
     Raises:
         UnknownModelError: neither a catalog name nor a directory.

@@ -18,7 +18,7 @@ CPU_COLUMNS, CPU_ROWS = 64, 32
 
 
 def quantisation_config(dtype: torch.dtype, full_precision: Sequence[str]) -> BitsAndBytesConfig:
-    """What a loader of transformers is told, so that it makes the layers of `without_weights`.
+    """The configuration by which a loader of transformers makes the layers of `without_weights`.
 
     Args:
         dtype: to compute in.

@@ -49,7 +49,8 @@ class DenseObject:
         color: of the plate.
         shape: of the plate; empty for a sign.
         size: a key of ``SIZES``; empty for a sign.
-        x, y: centre in px.
+        x: of the centre in px.
+        y: of the centre in px.
         radius: px; of the circle of the plate's area, or half the width of a sign.
         text: what a sign says; empty for others.
     """

@@ -66,7 +66,8 @@ class Question:
 
     Args:
         kind: of ``KINDS``, without "premise".
-        name, other: classes that it names.
+        name: the first class that it names.
+        other: the second class that it names.
         detail: its further word, of ``DETAILS``; the whole text of an unknown question.
         wording: index into ``WORDINGS``.
         short: whether one word is asked for.

@@ -194,7 +194,8 @@ def train_language(folder: Path, steps: int, size: int, pictures: int = 6000, le
 
     Args:
         folder: of the run.
-        steps, size: of the stage, and pictures in a batch.
+        steps: of the stage.
+        size: pictures in a batch.
         pictures: that the pool grows to.
         length: tokens of chats about each picture, at least.
     """

@@ -58,7 +58,8 @@ class Packed:
     Args:
         ids: tokens, (L,).
         labels: of the next token where it is part of an answer, else IGNORE, (L,).
-        segments, positions: chat and place in it of each token, (L,).
+        segments: the chat of each token, (L,).
+        positions: the place of each token in its chat, (L,).
         heads: head -> place in the text -> target.
         inside: place in the text -> indices of the classes in the third or on the side named there.
         answers: kind, first and last label of each answer.
