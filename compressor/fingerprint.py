@@ -27,8 +27,8 @@ DIGEST = "sha256:"  # begins a value that is equal or not, and says nothing to a
 def of_model(model: VisionLanguageModel) -> Fields:
     """What a model computes with: its name, its files, its dtype and the options of its family.
 
-    The files of a model that was loaded are identified by their content; for one made in memory, all its numbers
-    stand for them.
+    The files of a model that was loaded are identified by their content; for one made in memory, all its
+    numbers stand for them.
     """
     # imports transformers, which takes seconds; who has a model has it already
     from compressor.models.loading.quantization import is_four_bit

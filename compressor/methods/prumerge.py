@@ -95,7 +95,7 @@ def prumerge_plus_weights(
 
 
 def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
-    """P: each kept patch with weight 1 and its 32 nearest neighbours by key with their attention; last, all not kept."""
+    """P: each kept patch with weight 1 and its 32 nearest neighbours by key; last, the rest."""
     n = len(attention)
     if n <= NEIGHBOURS:
         raise InvalidOptionError(

@@ -20,7 +20,7 @@ Metric = Literal["keys", "features"]
 
 
 def match(metric: Tensor, r: int, class_token: bool = False) -> Tensor:
-    """Bipartite soft matching: the r even-indexed tokens most similar to an odd-indexed one are merged into it.
+    """Bipartite soft matching: the r even-indexed tokens most similar to an odd-indexed one merge into it.
 
     Args:
         metric: what likeness (cosine) is measured by, (t, d).
