@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from compressor.models.loading import memory
 
@@ -55,6 +55,9 @@ _memory = psutil.virtual_memory
 psutil.virtual_memory = lambda: _memory()._replace(total=8 * 10**9, available=6 * 10**9)
 _note("guarding")
 """
+
+
+expect.set_options(timeout=15_000)  # a machine that does other things, too, takes its time
 
 
 @pytest.fixture(autouse=True)

@@ -194,5 +194,5 @@ def test_a_device_map_to_what_is_not_here(checkpoint, monkeypatch):
     with pytest.raises(ModelUnavailableError, match="no cuda:99"):
         load_model(checkpoint, "cpu", device_map={"": 99})
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(InvalidOptionError, match="leave the CPU out"):
+    with pytest.raises(InvalidOptionError, match="remove the CPU from the device map"):
         load_model(checkpoint, "cpu", device_map={"model": 0, "lm_head": "cpu"})
