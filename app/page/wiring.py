@@ -215,22 +215,13 @@ def _named(options: tuple[float | None, ...]) -> dict[str, float | None]:
 
 
 def _chat_stream(middle: ChatPane, views: Iterator[chat.ChatView]) -> Iterator[list]:
-    """Views of a streaming answer as values; between the first and the last only transcript and version.
+    """Views of a streaming answer as values, all of one shape.
 
-    A browser changes which buttons are enabled some time after a message has arrived, so that many such
-    changes in a row may end in an older one. The last values change nothing: Gradio sends them twice, and the
-    second time may be after a newer view.
+    Gradio sends what differs from the view before, and its browser part applies that in place, also to views
+    that still wait to be shown: what a later view leaves out would be missing from those, too.
     """
-    streamed = (middle.chatbot, middle.version)
-    running = False
     for view in views:
-        values = middle.values(view)
-        if running and view.running:
-            pairs = zip(middle.outputs(), values, strict=True)
-            values = [value if output in streamed else gr.skip() for output, value in pairs]
-        yield values
-        running = view.running
-    yield [gr.skip() for _ in middle.outputs()]
+        yield middle.values(view)
 
 
 def _private(register: Callable, handler: Callable, inputs: Any, outputs: Any, **options: Any) -> Any:

@@ -77,10 +77,8 @@ def server_state(user: UserSession, pool: ModelPool, drawing: list[str]) -> dict
         }
 
 
-def differences(page: Page, user: UserSession, pool: ModelPool) -> dict[str, tuple]:
-    """What the page shows and what it should show, where they differ."""
-    shown = page_state(page)
-    right = server_state(user, pool, shown["drawing"])
+def differences(shown: dict[str, Any], right: dict[str, Any]) -> dict[str, tuple]:
+    """What a page shows and what it should show, where they differ."""
     return {name: (shown[name], right[name]) for name in right if shown[name] != right[name]}
 
 

@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import pytest
 from gradio.queueing import Queue
-from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import expect
 
+from app.user_session import UserSession
 from compressor.chat.prefix_cache import Reading
 from tests.browser.looking import until
 from tests.browser.walking import SlowedApp, Walker
@@ -23,15 +23,15 @@ CHANGES = ("new_scene", "undo", "model", "clear", "photograph", "method")
 
 @pytest.fixture
 def slowed(browser, model, monkeypatch):
-    """An app that needs 30 ms for a token."""
-    step = Reading.step
+    """An app that needs 30 ms for a token, or as long as a test sets `step_s`."""
+    step, app = Reading.step, SlowedApp(lambda name, progress: model, browser)
+    app.step_s = STEP_S
 
     def slow(self: Reading) -> int:
-        time.sleep(STEP_S)
+        time.sleep(app.step_s)
         return step(self)
 
     monkeypatch.setattr(Reading, "step", slow)
-    app = SlowedApp(lambda name, progress: model, browser)
     yield app
     app.close()
 
@@ -49,19 +49,28 @@ def late_messages(monkeypatch):
     monkeypatch.setattr(Queue, "send_message", send_late)
 
 
+def begin_an_answer(walker: Walker, user: UserSession) -> None:
+    """Asks until an answer is written: Gradio drops a click while the stream of the last answer closes."""
+    before = len(user.chat.turns)
+    walker.type("how many cats are there")
+    while user.running is None and len(user.chat.turns) == before:
+        if walker.page.locator("#ask").is_enabled():
+            walker.click("#ask")
+        with suppress(AssertionError):
+            until(walker.page, lambda: user.running is not None or len(user.chat.turns) > before, 2)
+
+
 def repeat_changes_during_answers(slowed: SlowedApp, request, times: int) -> None:
     page, draw = slowed.open(), random.Random(request.config.getoption("walk_seed"))
     walker, user = Walker(page, draw), slowed.users[page]
     for count in range(times):
         change = CHANGES[count % len(CHANGES)]
-        walker.type("how many cats are there")
-        page.locator("#ask").click()
-        until(page, lambda: user.running is not None)
+        begin_an_answer(walker, user)
         page.wait_for_timeout(draw.uniform(0, 300))
         if change in ("undo", "clear"):
-            with suppress(BrowserError):  # the answer may have ended by itself
-                walker.actions["stop"]()
-            slowed.agrees(page)
+            user.chat.stop()
+            until(page, lambda: user.running is None)
+            expect(page.locator(f"#{change}")).to_be_enabled(timeout=15_000)
             page.evaluate(AT_ONCE, change)
         else:
             walker.actions[change]()
@@ -73,10 +82,12 @@ def test_a_change_during_an_answer_ends_in_the_state_of_the_server(slowed, reque
 
 
 def test_messages_in_any_order_end_in_the_state_of_the_server(late_messages, slowed, request):
-    repeat_changes_during_answers(slowed, request, request.config.getoption("overtakings"))
+    """With every message held back at random, the order is wrong so often that fewer changes do."""
+    repeat_changes_during_answers(slowed, request, max(1, request.config.getoption("overtakings") // 3))
 
 
 def test_enter_during_an_answer_shows_the_answer_that_runs(slowed):
+    slowed.step_s = 0.5  # it is still being written after all that follows, on a busy machine too
     page = slowed.open()
     walker = Walker(page, random.Random(0))
     walker.type("how many cats are there")
@@ -102,6 +113,7 @@ def test_two_tabs_of_a_restless_visitor_end_in_the_state_of_the_server(slowed, r
     for _ in range(request.config.getoption("walk_actions")):
         names.append(draw.choice(walkers).step())
         pages[0].wait_for_timeout(draw.uniform(0, 200))
+    pages[0].wait_for_timeout(1_000)  # for what the last action has set going
     for page in pages:
         slowed.agrees(page)
     print(f"seed {walk_seed}: {len(names)} actions of {len(set(names))} kinds, both tabs as the server is")
