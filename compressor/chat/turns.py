@@ -114,20 +114,23 @@ class AnswerOptions:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question that was checked and follows the first `kept` turns.
+class PendingQuestion:
+    """A question that was checked and is still to be answered.
 
     Args:
-        prompt: its ids.
-        limit: tokens at which the answer ends at the latest.
-        spent_s: seconds that encoding and compressing took.
-        standing: of the chat it was checked in.
+        question: as it was asked.
+        turn: index of its turn; the turns from there on are replaced.
+        prompt_ids: its ids in the model's chat template.
+        options: how its answer is written.
+        limit: number of tokens at which the answer ends at the latest.
+        preparation_s: seconds that encoding and compressing took.
+        basis: turns, method and rate of the chat it was checked in.
     """
 
     question: str
-    kept: int
-    prompt: list[int]
+    turn: int
+    prompt_ids: list[int]
     options: AnswerOptions
     limit: int
-    spent_s: float
-    standing: tuple[Any, ...]
+    preparation_s: float
+    basis: tuple[Any, ...]

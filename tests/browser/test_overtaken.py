@@ -10,7 +10,7 @@ from gradio.queueing import Queue
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import expect
 
-from compressor.chat.prefix_cache import Reading
+from compressor.chat.prefix_cache import PrefixCache
 from tests.browser.looking import until
 from tests.browser.walking import SlowedApp, Walker
 
@@ -24,13 +24,13 @@ CHANGES = ("new_scene", "undo", "model", "clear", "photograph", "method")
 @pytest.fixture
 def slowed(browser, model, monkeypatch):
     """An app that needs 30 ms for a token."""
-    step = Reading.step
+    step = PrefixCache.step
 
-    def slow(self: Reading) -> int:
+    def slow(self: PrefixCache) -> int:
         time.sleep(STEP_S)
         return step(self)
 
-    monkeypatch.setattr(Reading, "step", slow)
+    monkeypatch.setattr(PrefixCache, "step", slow)
     app = SlowedApp(lambda name, progress: model, browser)
     yield app
     app.close()

@@ -52,7 +52,7 @@ def test_three_cached_turns_equal_one_stock_forward(any_model, image, method):
         predicted = logits[prompt_end - 1 : prompt_end - 1 + len(turn.answer_ids)].argmax(-1).tolist()
         assert predicted == turn.answer_ids
         last = logits[prompt_end + len(turn.answer_ids) - 2]
-        torch.testing.assert_close(session.reading.request.logits, last, atol=1e-5, rtol=0)
+        torch.testing.assert_close(session.prefix_cache.request.logits, last, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("method", [info.name for info in list_methods()])
@@ -67,10 +67,10 @@ def test_compressed_chat_equals_the_language_model_on_the_reduced_tokens(any_mod
     session = ChatSession(model, image, method="spatial", rate=0.5)
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=5))
-    embeds = model.embed_ids(session.reading.ids, session.reduced).embeddings[None]
+    embeds = model.embed_ids(session.prefix_cache.ids, session.reduced).embeddings[None]
     with torch.no_grad():
         logits = model.hf.lm_head(model.hf.model.language_model(inputs_embeds=embeds).last_hidden_state)
-    torch.testing.assert_close(session.reading.request.logits, logits[0, -1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(session.prefix_cache.request.logits, logits[0, -1], atol=1e-5, rtol=0)
 
 
 def test_an_image_is_encoded_and_compressed_once(model, image, monkeypatch):
@@ -102,7 +102,7 @@ def test_stats_count_what_was_prefilled(model, image):
     assert second.stats.prompt_tokens == len(second.prompt_ids) + (
         1 if ended else 2
     )  # pending, end of sequence
-    entries = session.reading.request.position
+    entries = session.prefix_cache.request.position
     assert second.stats.kv_cache_bytes == entries * 3 * 2 * 2 * 12 * 4  # layers, k and v, heads, width, bytes
     assert 0 < second.stats.ttft_s <= second.stats.total_s
 
@@ -150,11 +150,11 @@ def test_configure_keeps_the_transcript_and_replays_it(model, image):
     session.configure(method="spatial", rate=0.75)
     assert session.turns == [old] and session.projection.m == 4
     list(session.ask(QUESTIONS[1], max_new_tokens=4))
-    embeds = model.embed_ids(session.reading.ids, session.reduced).embeddings[None]
+    embeds = model.embed_ids(session.prefix_cache.ids, session.reduced).embeddings[None]
     with torch.no_grad():
         logits = model.hf.lm_head(model.hf.model.language_model(inputs_embeds=embeds).last_hidden_state)
-    torch.testing.assert_close(session.reading.request.logits, logits[0, -1], atol=1e-5, rtol=0)
-    assert session.reading.ids[: len(old.prompt_ids)] == old.prompt_ids
+    torch.testing.assert_close(session.prefix_cache.request.logits, logits[0, -1], atol=1e-5, rtol=0)
+    assert session.prefix_cache.ids[: len(old.prompt_ids)] == old.prompt_ids
 
 
 def test_regenerate_reads_one_token_and_says_the_same(model, image):
@@ -205,11 +205,15 @@ def test_a_released_chat_goes_on_with_the_same_numbers(model, image, method):
         released.release()
     list(answering)
     released.release()
-    assert released._tokens is None and released._reduced is None and released.reading.ids == []
+    assert (
+        released.compression._tokens is None
+        and released.compression._reduced is None
+        and released.prefix_cache.ids == []
+    )
     for session in (held, released):
         list(session.ask(QUESTIONS[1], max_new_tokens=4))
     torch.testing.assert_close(
-        released.reading.request.logits, held.reading.request.logits, atol=1e-5, rtol=0
+        released.prefix_cache.request.logits, held.prefix_cache.request.logits, atol=1e-5, rtol=0
     )
     assert [turn.answer_ids for turn in released.turns] == [turn.answer_ids for turn in held.turns]
 
@@ -227,14 +231,14 @@ def test_state_survives_pickling_and_resumes_without_encoding(model, image, monk
     list(session.ask(QUESTIONS[0], max_new_tokens=4))
     state = pickle.loads(pickle.dumps(session.state))
     list(session.ask(QUESTIONS[1], max_new_tokens=4))
-    expected = session.reading.request.logits
+    expected = session.prefix_cache.request.logits
     resumed = ChatSession.resume(model, state)
     with monkeypatch.context() as broken:
         for work in ("encode_batch", "compress"):
             broken.setattr(type(model), work, lambda *_: 1 / 0)
         list(resumed.ask(QUESTIONS[1], max_new_tokens=4))
     assert resumed.turns[1].answer_ids == session.turns[1].answer_ids
-    torch.testing.assert_close(resumed.reading.request.logits, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resumed.prefix_cache.request.logits, expected, atol=1e-5, rtol=0)
     with pytest.raises(ModelMismatchError):
         ChatSession.resume(model, {**state, "model": "another"})
 
@@ -343,8 +347,8 @@ def test_an_image_token_in_an_answer_is_no_second_image(model, image, monkeypatc
     assert ids.tolist().count(model.image_token_id) == 3
     read = model.embed_pieces([ids[:at], session.reduced, ids[at + 1 :]])
     expected = model.decoder.head(hidden_states(model.decoder, read.embeddings[None])[0, -1])
-    assert torch.allclose(session.reading.request.logits, expected, atol=1e-4)
-    assert session.reading.request.position == len(read)
+    assert torch.allclose(session.prefix_cache.request.logits, expected, atol=1e-4)
+    assert session.prefix_cache.request.position == len(read)
 
 
 def test_a_chat_is_resumed_as_its_image_was_shown(model, image):
