@@ -35,16 +35,18 @@ def of_model(model: VisionLanguageModel) -> Fields:
 
     return {
         "model": model.name,
-        "model files": _of_memory(model) if model.directory is None else _of_checkpoint(model),
+        "model files": _of_memory(model)
+        if model.directory is None
+        else _of_checkpoint(model.family, model.directory),
         "dtype": str(model.dtype).removeprefix("torch."),
         "four-bit weights": any(map(is_four_bit, model.hf.parameters())),
         **model.options,
     }
 
 
-def _of_checkpoint(model: VisionLanguageModel) -> str:
-    patterns = FAMILIES[model.family].files.patterns
-    files = {file for pattern in patterns for file in model.directory.glob(pattern) if file.is_file()}
+def _of_checkpoint(family: str, directory: Path) -> str:
+    patterns = FAMILIES[family].files.patterns
+    files = {file for pattern in patterns for file in directory.glob(pattern) if file.is_file()}
     return _of_parts(f"{file.name} {of_file(file)}".encode() for file in sorted(files))
 
 
@@ -58,7 +60,7 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return DIGEST + digest.hexdigest()
 
 

@@ -34,7 +34,7 @@ class TokenGrid:
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
-    """Where each of n tokens lies in the original image.
+    """Where each of n tokens lies in the original image; it can be compared, but is no key of a dictionary.
 
     Args:
         boxes: (n, 4) float64, clipped to the image; NaN where a token shows none of it.
@@ -91,8 +91,6 @@ class TokenLayout:
             and np.array_equal(self.kinds, other.kinds)
             and np.array_equal(self.boxes, other.boxes, equal_nan=True)
         )
-
-    __hash__ = None  # arrays inside: compared, never a key
 
 
 def join_layouts(layouts: Sequence[TokenLayout]) -> TokenLayout:
