@@ -48,34 +48,52 @@ def number(name: str, value: Any, least: float, most: float = math.inf, *, above
 
 
 def seed(name: str, value: Any) -> int:
-    """The seed of a random draw: a whole number from 0 to `MAX_SEED`; arguments as of `whole_number`."""
+    """The seed of a random draw: a whole number from 0 to `MAX_SEED`.
+
+    Args:
+        name: of the option, as the error shows it.
+        value: given for it.
+    Raises:
+        InvalidOptionError: it is not such a number.
+    """
     return whole_number(name, value, 0, MAX_SEED)
 
 
 def flag(name: str, value: Any) -> bool:
-    """The value of an option that is True or False; arguments as of `whole_number`."""
+    """The value of an option that is True or False.
+
+    Args:
+        name: of the option, as the error shows it.
+        value: given for it.
+    Raises:
+        InvalidOptionError: it is neither.
+    """
     _require(isinstance(value, bool), name, "True or False", describe(value))
     return value
 
 
-def choice(name: str, value: Any, known: Sequence[str]) -> str:
+def choice(name: str, value: Any, words: Sequence[str]) -> str:
     """The value of an option that is one of a few words.
 
     Args:
         name: of the option, as the error shows it.
         value: given for it.
-        known: these words.
+        words: these words.
     Raises:
         InvalidOptionError: it is none of them.
     """
-    kind = f"one of {', '.join(known)}"
+    kind = f"one of {', '.join(words)}"
     _require(isinstance(value, str), name, kind, describe(value))
-    _require(value in known, name, kind, reprlib.repr(value))
+    _require(value in words, name, kind, reprlib.repr(value))
     return value
 
 
 def describe(value: Any) -> str:
-    """A value of a wrong type as an error shows it: cut where it is long, and with its type."""
+    """A value of a wrong type as an error shows it: cut where it is long, and with its type.
+
+    Args:
+        value: any object.
+    """
     text = reprlib.repr(value)
     return text if value is None else f"{text} of type {type(value).__name__}"
 

@@ -86,7 +86,13 @@ class Projection:
     def identity(
         cls, layout: TokenLayout, stage: Stage = "embedding", device: torch.device | None = None
     ) -> "Projection":
-        """The P that changes nothing: every token is its own row."""
+        """The P that changes nothing: every token is its own row.
+
+        Args:
+            layout: of the n tokens.
+            stage: where P acts.
+            device: of P; the CPU where None.
+        """
         projection = cls(torch.eye(len(layout), device=device), layout, stage, trusted=True)
         projection.__dict__["is_identity"] = True  # known, so that nobody has to compare
         return projection

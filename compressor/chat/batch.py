@@ -34,7 +34,12 @@ class _Chat:
     cached: int = 0
 
     def unread(self, model: VisionLanguageModel, ids: Sequence[int]) -> PromptEmbeddings:
-        """The embeddings of those ids of a transcript that have no cache entry yet."""
+        """The embeddings of those ids of a transcript that have no cache entry yet.
+
+        Args:
+            model: the model.
+            ids: of the transcript.
+        """
         if self.cached:
             return model.embed_ids(ids[self.cached :], None)
         if self.prune is not None:

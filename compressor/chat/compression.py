@@ -135,7 +135,7 @@ class ImageCompression:
             ids: as `deciding_ids` gives them.
         Raises:
             DecidedInDecoderError: the language model has not read them yet.
-            InvalidProjectionError: the method made a P that is none.
+            InvalidProjectionError: the method computed a P that is none.
         """
         if ids not in self.projections:
             with torch.no_grad():

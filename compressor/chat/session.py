@@ -88,11 +88,11 @@ class ChatSession:
 
     @property
     def projection(self) -> Projection:
-        """The P from which the answers are computed; one per image and setting, made when first asked for.
+        """The P from which the answers are computed; one per image and setting, computed when first needed.
 
         Raises:
             DecidedInDecoderError: the method decides while it reads a question, and has read none.
-            InvalidProjectionError: the method made a P that is none.
+            InvalidProjectionError: the method computed a P that is none.
         """
         return self.compression.projection(self._deciding_ids)
 
@@ -192,15 +192,13 @@ class ChatSession:
         self._require_idle()
         if self._basis() != question.basis:
             raise SessionError("The chat has changed after this question was asked; ask it again.")
-        self._answering = True
         stream = AnswerStream(self.model, self.prefix_cache, question)
+        self._answering = True
         try:
             first_prompt = self.turns[0].prompt_ids if question.turn else question.prompt_ids
             ids = self._transcript(question.turn, question.prompt_ids)
-            deciding, sampling = (
-                self.compression.deciding_ids(ids, len(first_prompt)),
-                question.options.sampling(),
-            )
+            deciding = self.compression.deciding_ids(ids, len(first_prompt))
+            sampling = question.options.sampling()
             stream.begin(self.compression.prefill(self.prefix_cache, ids, deciding, sampling))
             self._current_ids = deciding
             del self.turns[question.turn :]
@@ -261,6 +259,9 @@ class ChatSession:
     def resume(cls, model: VisionLanguageModel, state: dict[str, Any]) -> "ChatSession":
         """A session that goes on where `state` was taken; nothing is compressed again.
 
+        Args:
+            model: the model that the state comes from.
+            state: as `state` gave it.
         Raises:
             ModelMismatchError: the state comes from another model.
         """

@@ -28,9 +28,14 @@ class Cache:
         return len(self.incoming)
 
     def update(self, keys: Tensor, values: Tensor, layer: int, **_: object) -> tuple[Tensor, Tensor]:
-        """Append (B, heads, L, width), row b bringing `incoming[b]`; returns all entries, padded at the end.
+        """Append to a layer, row b `incoming[b]` entries; returns all entries, padded at the end.
 
         The entries count only after `commit`, so that a forward that fails leaves the cache as it was.
+
+        Args:
+            keys: (B, heads, L, width), padded at the end.
+            values: (B, heads, L, width), padded at the end.
+            layer: index of the layer.
         """
         self._uncommitted[layer] = self.incoming
         starts, needed = self.lengths[layer], keys.shape[2] + max(self.lengths[layer])
@@ -71,15 +76,24 @@ class Cache:
                         buffer[row, :, length:] = 0
 
     def rewind(self, row: int, count: int) -> None:
-        """Remove the last `count` entries that a row has in every layer."""
+        """Remove the last entries that a row has in every layer.
+
+        Args:
+            row: of the cache.
+            count: number of entries.
+        """
         for lengths in self.lengths:
             lengths[row] -= count
 
     @contextmanager
     def rewinding(self, row: int, count: int) -> Iterator[None]:
-        """Remove the last `count` entries of a row while a block runs, and afterwards unless it raised.
+        """Remove the last entries of a row while a block runs, and afterwards unless it raised.
 
         The entries are copied, because a forward writes in their place.
+
+        Args:
+            row: of the cache.
+            count: number of entries.
         """
         lengths, keys, values = [list(layer) for layer in self.lengths], list(self.keys), list(self.values)
         ends = [
@@ -99,7 +113,11 @@ class Cache:
             raise
 
     def size_bytes(self, row: int) -> int:
-        """Bytes of the entries that a row uses, keys and values of all layers."""
+        """Bytes of the entries that a row uses, keys and values of all layers.
+
+        Args:
+            row: of the cache.
+        """
         return sum(
             2 * lengths[row] * keys.shape[1] * keys.shape[3] * keys.element_size()
             for lengths, keys in zip(self.lengths, self.keys, strict=True)

@@ -26,7 +26,11 @@ class Sampling:
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def choose(self, logits: Tensor) -> int:
-        """The next id from logits (vocabulary,)."""
+        """The next id.
+
+        Args:
+            logits: (vocabulary,).
+        """
         if self.temperature == 0:
             return int(logits.argmax())
         p = (logits.float().cpu() / self.temperature).softmax(-1)
@@ -64,7 +68,11 @@ class Request:
         return 0 if self.cache is None else self.cache.size_bytes(self.row)
 
     def rewind(self, count: int) -> None:
-        """Remove the last `count` entries of every layer; they must be text, which no layer drops."""
+        """Remove the last entries of every layer; they must be text, which no layer drops.
+
+        Args:
+            count: number of entries.
+        """
         if self.cache is not None:
             self.cache.rewind(self.row, count)
         self.position -= count

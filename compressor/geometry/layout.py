@@ -94,7 +94,11 @@ class TokenLayout:
 
 
 def join_layouts(layouts: Sequence[TokenLayout]) -> TokenLayout:
-    """One layout of the tokens of several views of an image, view after view."""
+    """One layout of the tokens of several views of an image, view after view.
+
+    Args:
+        layouts: of the views.
+    """
     starts = np.cumsum([0, *(len(layout) for layout in layouts)])
     return TokenLayout(
         boxes=np.vstack([layout.boxes for layout in layouts]),

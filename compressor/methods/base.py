@@ -164,7 +164,11 @@ class VisionMethod(Method):
         return sum(map(len, tokens.views))
 
     def view_layout(self, view: ImageTokens) -> TokenLayout:
-        """The layout of the columns that a view has in P: its tokens, unless a method reads [CLS] as well."""
+        """The layout of the columns that a view has in P: its tokens, unless a method reads [CLS] as well.
+
+        Args:
+            view: its tokens.
+        """
         return view.layout
 
     def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
