@@ -12,7 +12,7 @@ class StudioError(Exception):
 
 
 class InvalidRateError(StudioError, ValueError):
-    """The reduction rate, or the budget of tokens, is outside its range."""
+    """The compression rate, or the budget of tokens, is outside its range."""
 
 
 class InvalidProjectionError(StudioError, ValueError):
@@ -60,11 +60,11 @@ class ModelMismatchError(ModelError, ValueError):
 
 
 class ContextLengthError(StudioError, ValueError):
-    """The conversation does not fit into the model's context any more."""
+    """A chat does not fit into the model's context."""
 
 
 class DecidedInDecoderError(StudioError, RuntimeError):
-    """A projection was asked for that the language model decides while it reads a question."""
+    """The language model decides this projection while it reads a question, and has not read one."""
 
 
 class DivergedError(StudioError, ArithmeticError):
@@ -80,11 +80,11 @@ class TrainingError(StudioError):
 
 
 class ResultsError(StudioError, ValueError):
-    """Results of an evaluation cannot be read, go on or stand in the table that was asked for."""
+    """Results of an evaluation cannot be read, continued or shown in the requested table."""
 
 
 class SessionError(StudioError, RuntimeError):
-    """A session was asked for something that its present state does not allow."""
+    """The present state of a session does not allow an action."""
 
 
 class UserSessionError(StudioError):
@@ -104,7 +104,7 @@ class OutOfMemoryError(StudioError):
 
 
 class InternalError(StudioError):
-    """Something failed that nobody foresaw; the server's log has the cause."""
+    """An unexpected failure; the server's log has the cause."""
 
 
 class JudgeError(StudioError):
@@ -120,20 +120,20 @@ class UnknownBenchmarkError(StudioError):
 
 
 def log_cause(what: str, error: BaseException) -> None:
-    """Log an error whose text no person is shown: one line with those behind it, the traceback as debugging.
+    """Log an error whose text no person is shown: one line with its causes, the traceback at debug level.
 
     Args:
-        what: was done, without anything that a visitor wrote or showed.
-        error: the cause of a sentence, or the sentence: of that, only what is behind it is logged.
+        what: was done, without anything that a visitor wrote or uploaded.
+        error: the cause of a sentence, or the sentence itself, of which only the causes are logged.
     """
     cause = error.__cause__ if isinstance(error, StudioError) else error
     if cause is None:
         return
-    behind: list[str] = []
+    causes: list[str] = []
     while cause is not None:
         frames = extract_tb(cause.__traceback__)
         place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        behind.append(f"{type(cause).__name__}: {' '.join(str(cause).split())}{place}")
+        causes.append(f"{type(cause).__name__}: {' '.join(str(cause).split())}{place}")
         cause = cause.__cause__ or cause.__context__
-    logger.warning("%s: %s", what, "; ".join(behind))
+    logger.warning("%s: %s", what, "; ".join(causes))
     logger.debug("%s: the traceback", what, exc_info=error)

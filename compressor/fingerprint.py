@@ -29,22 +29,27 @@ def of_model(model: VisionLanguageModel) -> Fields:
 
     The files of a model that was loaded are identified by their content; for one made in memory, all its
     numbers stand for them.
+
+    Args:
+        model: the model.
     """
     # imports transformers, which takes seconds; who has a model has it already
     from compressor.models.loading.quantization import is_four_bit
 
     return {
         "model": model.name,
-        "model files": _of_memory(model) if model.directory is None else _of_checkpoint(model),
+        "model files": _of_memory(model)
+        if model.directory is None
+        else _of_checkpoint(model.family, model.directory),
         "dtype": str(model.dtype).removeprefix("torch."),
         "four-bit weights": any(map(is_four_bit, model.hf.parameters())),
         **model.options,
     }
 
 
-def _of_checkpoint(model: VisionLanguageModel) -> str:
-    patterns = FAMILIES[model.family].files.patterns
-    files = {file for pattern in patterns for file in model.directory.glob(pattern) if file.is_file()}
+def _of_checkpoint(family: str, directory: Path) -> str:
+    patterns = FAMILIES[family].files.patterns
+    files = {file for pattern in patterns for file in directory.glob(pattern) if file.is_file()}
     return _of_parts(f"{file.name} {of_file(file)}".encode() for file in sorted(files))
 
 
@@ -54,17 +59,23 @@ def _of_memory(model: VisionLanguageModel) -> str:
 
 
 def of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """A digest of names, shapes, dtypes and every number."""
+    """A digest of names, shapes, dtypes and every number.
+
+    Args:
+        tensors: by name, of any shape and dtype.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return DIGEST + digest.hexdigest()
 
 
 def of_file(file: Path) -> str:
     """A digest of a file's content, read again only after its size or time of change is another.
 
+    Args:
+        file: of any size.
     Raises:
         DataError: it cannot be read.
     """
@@ -84,6 +95,8 @@ def _of_content(file: Path, size: int, changed: int) -> str:
 def of_dialogues(dialogues: Sequence[Dialogue]) -> str:
     """A digest of the dialogues' ids, pictures, questions and answers, in their order.
 
+    Args:
+        dialogues: the order is part of the digest.
     Raises:
         DataError, ImageError: a picture cannot be read.
     """
@@ -111,7 +124,11 @@ def _of_parts(parts: Iterable[bytes]) -> str:
 
 
 def short_name(fields: Fields) -> str:
-    """Sixteen characters that stand for the fields in a folder's name."""
+    """Sixteen characters that stand for the fields in a folder's name.
+
+    Args:
+        fields: data that JSON can hold.
+    """
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -14,26 +14,26 @@ from torch import Tensor
 
 from compressor.errors import InvalidProjectionError, InvalidRateError
 from compressor.geometry import TokenGrid, TokenLayout
-from compressor.options import shown
+from compressor.options import describe
 
 Stage = Literal["vision", "embedding", "decoder"]
 Role = Literal["kept", "merged", "pruned"]
 
 
 def token_budget(n: int, rate: float) -> int:
-    """Number of tokens m that a reduction rate leaves of n: max(1, round(n * (1 - rate))).
+    """Number of tokens m that a compression rate leaves of n: max(1, round(n * (1 - rate))).
 
     Args:
         n: tokens of the image, at least 1.
-        rate: share of the tokens that goes, in [0, 1).
+        rate: share of the tokens to remove, in [0, 1).
     Raises:
         InvalidRateError: the rate is not a number in [0, 1), or there is no token.
     Source: MetaCompress, section 3.
     """
     is_number = isinstance(rate, Real) and not isinstance(rate, bool)
     if not (is_number and 0 <= rate < 1):  # NaN fails too
-        given = rate if is_number else shown(rate)
-        raise InvalidRateError(f"The reduction rate must be at least 0 and below 1, not {given}.")
+        text = rate if is_number else describe(rate)
+        raise InvalidRateError(f"The compression rate must be at least 0 and below 1, not {text}.")
     if n < 1:
         raise InvalidRateError(f"An image has at least one token, not {n}.")
     return max(1, round(n * (1 - float(rate))))
@@ -47,8 +47,8 @@ class Projection:
         weights: P, (m, n) float32, still part of its graph where a method was trained through.
         layout: where the n columns lie in the image.
         stage: where P acts: on the encoder's output, the projector's output, or inside the decoder.
-        trusted: the entries are what one of the methods made, and are not looked at now: looking makes the
-            host wait for a GPU, in the middle of the time to the first token (see `require_valid`).
+        trusted: skip the checks of the values, which would synchronise with the device in the middle of the
+            time to the first token; see `require_valid`.
     Raises:
         InvalidProjectionError: P is not a finite, non-negative (m, n) matrix with m >= 1 and n = len(layout).
     """
@@ -73,7 +73,7 @@ class Projection:
             self.require_valid()
 
     def require_valid(self) -> None:
-        """Look at the entries; a GPU is waited for.
+        """Check that all entries are finite and not negative. Synchronises with the device.
 
         Raises:
             InvalidProjectionError: one is negative or not finite.
@@ -83,11 +83,19 @@ class Projection:
             raise InvalidProjectionError("P must hold finite numbers that are not negative.")
 
     @classmethod
-    def identity(cls, layout: TokenLayout, stage: Stage = "embedding", device: object = None) -> "Projection":
-        """The P that changes nothing: every token is its own row."""
-        made = cls(torch.eye(len(layout), device=device), layout, stage, trusted=True)
-        made.__dict__["is_identity"] = True  # known, so that nobody has to compare
-        return made
+    def identity(
+        cls, layout: TokenLayout, stage: Stage = "embedding", device: torch.device | None = None
+    ) -> "Projection":
+        """The P that changes nothing: every token is its own row.
+
+        Args:
+            layout: of the n tokens.
+            stage: where P acts.
+            device: of P; the CPU where None.
+        """
+        projection = cls(torch.eye(len(layout), device=device), layout, stage, trusted=True)
+        projection.__dict__["is_identity"] = True  # known, so that nobody has to compare
+        return projection
 
     def cpu(self) -> "Projection":
         """A copy on the CPU, apart from any graph."""
@@ -114,6 +122,11 @@ class Projection:
         """P X for tokens (n, d) -> (m, d), computed in float32 or better and returned in x's dtype.
 
         The identity returns x itself, and rows with a single 1 copy their token bit for bit.
+
+        Args:
+            x: the tokens, (n, d).
+        Raises:
+            InvalidProjectionError: there are not n of them.
         """
         if x.shape[0] != self.n:
             raise InvalidProjectionError(f"P has {self.n} columns but was given {x.shape[0]} tokens.")
@@ -137,6 +150,10 @@ class Projection:
 
         Kept: the token is the largest source of some row and gives at least `share` of that row. Pruned: its
         column sum is below `epsilon` times the largest column sum. Merged: everything between.
+
+        Args:
+            share: of a row's sum, that a kept token gives at least.
+            epsilon: of the largest column sum, below which a token is pruned.
         """
         if (share, epsilon) not in self._known_roles:
             self._known_roles[share, epsilon] = self._compute_roles(share, epsilon)
@@ -154,7 +171,11 @@ class Projection:
         return ["kept" if j in kept else "pruned" if pruned[j] else "merged" for j in range(self.n)]
 
     def save(self, path: str | Path | BinaryIO) -> None:
-        """Write P, its stage and its layout as an .npz of plain arrays."""
+        """Write P, its stage and its layout as an .npz of plain arrays.
+
+        Args:
+            path: of the file, or a file that is open for binary writing.
+        """
         layout = self.layout
         grids = [[grid.start, grid.rows, grid.columns, grid.stride] for grid in layout.grids]
         np.savez_compressed(
@@ -169,6 +190,8 @@ class Projection:
     def load(cls, path: str | Path | BinaryIO) -> "Projection":
         """Read what `save` wrote; nothing in the file is executed.
 
+        Args:
+            path: of the file, or a file that is open for binary reading.
         Raises:
             InvalidProjectionError: the file is not such an .npz, or P in it is not valid.
         """

@@ -13,9 +13,9 @@ from compressor.geometry import TokenLayout
 class ImageTokens:
     """The n tokens of one image.
 
-    The feature layer is the encoder layer whose output the projector reads. What is optional is there where
-    `VisionLanguageModel.encode` was asked for it; [CLS] comes first in all of it. Where the encoder is shown
-    an image in several tiles, each tile has tokens of its own, and what is optional is found there.
+    The feature layer is the encoder layer whose output the projector reads. `VisionLanguageModel.encode`
+    computes the optional tensors on request; [CLS] comes first in all of them. Where the encoder is given an
+    image in several tiles, each tile has tokens of its own and holds its optional tensors.
 
     Args:
         features: (n, d_v), output of the feature layer, without [CLS]; 0 for separators, which it never saw.
@@ -26,7 +26,7 @@ class ImageTokens:
         keys: (n + 1, heads, d_k), of the feature layer ("keys").
         last_queries: (n + 1, d_v), raw query projection of the encoder's last layer ("queries").
         last_keys: (n + 1, d_v), raw key projection of the same layer ("queries").
-        tiles: the views the encoder was shown, where they are several, before they became n tokens.
+        tiles: the views that the encoder was given, where they are several, before they became n tokens.
         tile_order: (N,) int64, the place in reading order of the tiles' N tokens, tile after tile.
 
     Raises:
@@ -64,14 +64,14 @@ class ImageTokens:
 
     @property
     def extras(self) -> frozenset[str]:
-        """What of `Method.needs` is there, in the whole image or in each of its views."""
+        """Those of `Method.needs` that are there, in the whole image or in each of its views."""
         view = self.views[0]
         optional = {"cls_attention": view.cls_attention, "keys": view.keys, "queries": view.last_queries}
         return frozenset({"features", *(name for name, value in optional.items() if value is not None)})
 
     @property
     def views(self) -> tuple["ImageTokens", ...]:
-        """What the encoder was shown, one after the other: the tiles, or the image itself."""
+        """What the encoder was given, one after the other: the tiles, or the image itself."""
         return self.tiles or (self,)
 
     @property
@@ -82,6 +82,8 @@ class ImageTokens:
     def require(self, name: str) -> Tensor:
         """One of the optional tensors.
 
+        Args:
+            name: of the attribute.
         Raises:
             ModelMismatchError: the image was encoded without it, or each of its tiles has its own.
         """

@@ -104,7 +104,7 @@ def test_further_compressors_are_rows_named_by_their_folders(tmp_path, capsys) -
         (["--batch", "0"], "batch at least 1"),
         (["--dialogues", "1"], "at least 2 dialogues"),
         (["--methods", "sample,sample"], "name each once"),
-        (["--compressor", "/nowhere/at/all"], "No readable compressor weights"),
+        (["--compressor", "/nowhere/at/all"], "The compressor weights in 'all' cannot be read"),
         (["--methods", "visionzip:per_view"], "written name=value, not 'per_view'"),
         (
             ["--methods", "visionzip:per_view=0"],

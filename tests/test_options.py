@@ -26,7 +26,7 @@ def test_what_is_allowed_comes_back_as_plain_python():
 def test_what_is_no_whole_number_is_named_as_what_it_is(value):
     with pytest.raises(InvalidOptionError, match=r"^k must be a whole number from 1 to 9, not ") as error:
         options.whole_number("k", value, 1, 9)
-    assert options.shown(value) in str(error.value)
+    assert options.describe(value) in str(error.value)
 
 
 @pytest.mark.parametrize("value", [0, 10, -1, 2**70, 10**400])
@@ -70,6 +70,6 @@ def test_words_are_among_the_known(value):
 
 
 def test_a_value_is_shown_short_and_with_its_type():
-    assert options.shown("3") == "'3' of type str" and options.shown(None) == "None"
-    assert options.shown([1]) == "[1] of type list" and options.shown(2.0) == "2.0 of type float"
-    assert len(options.shown("x" * 1000)) < 60 and len(options.shown(torch.zeros(99, 99))) < 60
+    assert options.describe("3") == "'3' of type str" and options.describe(None) == "None"
+    assert options.describe([1]) == "[1] of type list" and options.describe(2.0) == "2.0 of type float"
+    assert len(options.describe("x" * 1000)) < 60 and len(options.describe(torch.zeros(99, 99))) < 60

@@ -44,7 +44,7 @@ def test_budgets_of_the_paper():
 def test_bad_rates_are_refused_and_shown_with_a_wrong_type(rate, given):
     with pytest.raises(InvalidRateError) as error:
         token_budget(576, rate)
-    assert str(error.value) == f"The reduction rate must be at least 0 and below 1, not {given}."
+    assert str(error.value) == f"The compression rate must be at least 0 and below 1, not {given}."
 
 
 def test_rates_of_numpy_are_rates():

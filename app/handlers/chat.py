@@ -231,7 +231,7 @@ def _write(
     except Exception as error:  # noqa: BLE001 - logged; the page must not stay in the middle of an answer
         chat.turns[:] = before
         if not isinstance(error, StudioError):
-            chat.reading.forget()  # nobody knows what the caches hold now
+            chat.prefix_cache.reset()  # nobody knows what the caches hold now
         return notice("error", str(as_user_error(error))), typed
     return note, None
 

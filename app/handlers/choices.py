@@ -209,9 +209,9 @@ def rate_line(user: UserSession) -> str:
     if user.chat is None:
         return ""
     m, tokens = user.chat.image_tokens, user.chat.tokens
-    n, size = len(tokens), user.chat.method.size
+    n, length = len(tokens), user.chat.method.output_length
     rate = f"{user.rate:.0%}" if user.method != "none" else "no compression"
-    budgets = ",".join(str(size(tokens, token_budget(n, percent / 100))) for percent in range(100))
+    budgets = ",".join(str(length(tokens, token_budget(n, percent / 100))) for percent in range(100))
     return (
         f'<p id="rate-line" data-budgets="{budgets}"><span class="rate">{rate}</span> '
         f'<b>{n} → <span class="m">{m}</span></b> image tokens</p>'

@@ -1,1 +1,1 @@
-"""One chat about an image: session, turns, transcript and its cache; and many chats side by side."""
+"""One chat about an image, and many side by side: session, batch, protocol of turns, prefix cache."""

@@ -12,18 +12,20 @@ from compressor.errors import InvalidOptionError, InvalidQuestionError
 
 MAX_NEW_TOKENS = 4096
 MAX_QUESTION_CHARACTERS = 4000
-LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.001, 1000  # beyond them a draw is greedy, or uniform
-DRAWN_SEEDS = 2**32  # a seed that was drawn is short enough to be typed
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.001, 1000  # beyond them a draw is greedy, or uniform
+RANDOM_SEEDS = 2**32  # a seed that was drawn is short enough to be typed
 
 
 def check_question(question: str) -> None:
-    """Refuses what cannot be asked.
+    """Refuse what cannot be asked.
 
+    Args:
+        question: any value.
     Raises:
         InvalidQuestionError: the question is no text, is empty or too long.
     """
     if not isinstance(question, str):
-        raise InvalidQuestionError(f"A question must be text, not {options.shown(question)}.")
+        raise InvalidQuestionError(f"A question must be text, not {options.describe(question)}.")
     if not question.strip():
         raise InvalidQuestionError("The question is empty: type one.")
     if len(question) > MAX_QUESTION_CHARACTERS:
@@ -80,32 +82,34 @@ class AnswerOptions:
     max_new_tokens: int = 64
     temperature: float = 0.0
     top_p: float = 1.0
-    seed: int = field(default_factory=lambda: secrets.randbelow(DRAWN_SEEDS))
+    seed: int = field(default_factory=lambda: secrets.randbelow(RANDOM_SEEDS))
 
     def __post_init__(self) -> None:
         options.whole_number("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
-        options.number("temperature", self.temperature, 0, MOST_TEMPERATURE)
-        if 0 < self.temperature < LEAST_TEMPERATURE:
+        options.number("temperature", self.temperature, 0, MAX_TEMPERATURE)
+        if 0 < self.temperature < MIN_TEMPERATURE:
             raise InvalidOptionError(
-                f"temperature must be 0, or a number from {LEAST_TEMPERATURE} to {MOST_TEMPERATURE:,}, "
+                f"temperature must be 0, or a number from {MIN_TEMPERATURE} to {MAX_TEMPERATURE:,}, "
                 f"not {self.temperature}."
             )
         options.number("top_p", self.top_p, 0, 1, above=True)
         options.seed("seed", self.seed)
 
     @classmethod
-    def of(cls, given: dict[str, Any]) -> Self:
+    def of(cls, values: dict[str, Any]) -> Self:
         """Options by name, checked; a seed of None is one that is drawn.
 
+        Args:
+            values: by name.
         Raises:
             InvalidOptionError: one is unknown, of a wrong type or out of range.
         """
-        unknown = [name for name in given if name not in cls.__dataclass_fields__]
+        unknown = [name for name in values if name not in cls.__dataclass_fields__]
         if unknown:
             raise InvalidOptionError(
                 f"An answer has no option {unknown[0]!r}; it has {', '.join(cls.__dataclass_fields__)}."
             )
-        return cls(**{name: value for name, value in given.items() if name != "seed" or value is not None})
+        return cls(**{name: value for name, value in values.items() if name != "seed" or value is not None})
 
     def sampling(self) -> Sampling:
         """The choice of tokens, with a generator of its own."""
@@ -114,20 +118,23 @@ class AnswerOptions:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question that was checked and follows the first `kept` turns.
+class PendingQuestion:
+    """A question that was checked and is still to be answered.
 
     Args:
-        prompt: its ids.
-        limit: tokens at which the answer ends at the latest.
-        spent_s: seconds that encoding and compressing took.
-        standing: of the chat it was checked in.
+        question: as it was asked.
+        turn: index of its turn; the turns from there on are replaced.
+        prompt_ids: its ids in the model's chat template.
+        options: how its answer is written.
+        limit: number of tokens at which the answer ends at the latest.
+        preparation_s: seconds that encoding and compressing took.
+        basis: turns, method and rate of the chat it was checked in.
     """
 
     question: str
-    kept: int
-    prompt: list[int]
+    turn: int
+    prompt_ids: list[int]
     options: AnswerOptions
     limit: int
-    spent_s: float
-    standing: tuple[Any, ...]
+    preparation_s: float
+    basis: tuple[Any, ...]

@@ -32,20 +32,22 @@ def prefill(
     Raises:
         NumericalError: the logits are not finite.
     """
-    prompts = [PromptEmbeddings(each) if isinstance(each, Tensor) else each for each in prompts]
-    embeds = pad_sequence([each.embeddings for each in prompts], batch_first=True)  # (B, L, d)
-    lengths = [len(each) for each in prompts]
-    image_mask = _padded_mask(prompts) if decoder.takes_image_mask else None
+    embeddings = [PromptEmbeddings(prompt) if isinstance(prompt, Tensor) else prompt for prompt in prompts]
+    embeds = pad_sequence([prompt.embeddings for prompt in embeddings], batch_first=True)  # (B, L, d)
+    lengths = [len(prompt) for prompt in embeddings]
+    image_mask = _padded_mask(embeddings) if decoder.takes_image_mask else None
     return _forward(decoder, requests, embeds, lengths, image_mask)
 
 
 def _padded_mask(prompts: Sequence[PromptEmbeddings]) -> Tensor | None:
     """The image masks of sequences of different lengths, (B, L), or None where all of them are text."""
-    if all(each.image_mask is None for each in prompts):
+    if all(prompt.image_mask is None for prompt in prompts):
         return None
     masks = [
-        each.embeddings.new_zeros(len(each), dtype=torch.bool) if each.image_mask is None else each.image_mask
-        for each in prompts
+        prompt.embeddings.new_zeros(len(prompt), dtype=torch.bool)
+        if prompt.image_mask is None
+        else prompt.image_mask
+        for prompt in prompts
     ]
     return pad_sequence(masks, batch_first=True)
 
@@ -53,13 +55,17 @@ def _padded_mask(prompts: Sequence[PromptEmbeddings]) -> Tensor | None:
 def step(decoder: Decoder, requests: Sequence[Request]) -> list[int]:
     """Read the pending id of each request and choose the next: one token for all in one pass.
 
+    Args:
+        decoder: of the model.
+        requests: any number, each read by `prefill` before.
     Returns:
         the next id of each request, also its `pending`.
     Raises:
         NumericalError: the logits are not finite.
     """
-    device = requests[0].logits.device
-    ids = on_device([[request.pending] for request in requests], device)
+    logits = requests[0].logits
+    assert logits is not None  # a prefill has chosen what is pending from them
+    ids = on_device([[request.pending] for request in requests], logits.device)
     return _forward(decoder, requests, decoder.embed(ids), [1] * len(requests))
 
 
@@ -91,9 +97,8 @@ def hidden_states(
 
 
 def _image_argument(decoder: Decoder, image_mask: Tensor | None) -> dict[str, Tensor]:
-    """The argument of a layer call that says which tokens show an image, for the decoders that want it."""
-    wanted = decoder.takes_image_mask and image_mask is not None
-    return {"image_mask": image_mask} if wanted else {}
+    """The argument of a layer call that says which tokens show an image, for the decoders that take it."""
+    return {} if image_mask is None or not decoder.takes_image_mask else {"image_mask": image_mask}
 
 
 def _forward(
@@ -115,7 +120,7 @@ def _forward(
         starts = on_device([request.position for request in requests], x.device)
         positions = starts[:, None] + torch.arange(x.shape[1], device=x.device)  # (B, L)
         logits = decoder.head(decoder.norm(_read(decoder, cache, x, positions, prunings, kept, image_mask)))
-        chosen = _choose(requests, logits)
+        next_ids = _choose(requests, logits)
     except BaseException:
         cache.discard()
         raise
@@ -123,10 +128,10 @@ def _forward(
     for row, (request, pruning) in enumerate(zip(requests, prunings, strict=True)):
         request.cache, request.row = cache, row
         request.position += lengths[row]
-        request.pending, request.logits = chosen[row], logits[row]
+        request.pending, request.logits = next_ids[row], logits[row]
         if pruning is not None:
             pruning.kept = kept[row]
-    return chosen
+    return next_ids
 
 
 def _read(
@@ -147,13 +152,14 @@ def _read(
     for index, layer in enumerate(decoder.layers):
         if index in {pruning.layer for pruning in prunings if pruning}:
             rows = kept_rows(cache.incoming, prunings, kept, index, x.device)
-            x, positions, image_mask = (take(each, rows) for each in (x, positions, image_mask))
-            cache.incoming = [len(each) for each in rows]
+            x, positions = take(x, rows), take(positions, rows)
+            image_mask = None if image_mask is None else take(image_mask, rows)
+            cache.incoming = [len(indices) for indices in rows]
             rotary, mask_lengths = decoder.rotary(x, position_ids=positions), None
         if cache.lengths[index] != mask_lengths:  # the layers may differ in what they hold
             mask_lengths = cache.lengths[index]
-            mask = _mask(mask_lengths, cache.incoming, x)
-        entering = x
+            mask = _mask(mask_lengths, x)
+        layer_input = x
         x = layer(
             x,
             attention_mask=mask,
@@ -165,7 +171,7 @@ def _read(
         )
         for row, pruning in enumerate(prunings):
             if pruning and pruning.layer == index + 1 and kept[row] is None:
-                attention = deciding_attention(decoder, cache, index, row, entering, rotary, pruning.query)
+                attention = deciding_attention(decoder, cache, index, row, layer_input, rotary, pruning.query)
                 kept[row] = pruning.select(attention)
     return _last(x, cache.incoming)
 
@@ -185,14 +191,14 @@ def _choose(requests: Sequence[Request], logits: Tensor) -> list[int]:
             f"The numbers of this model overflow in {precision}; load it in another precision."
         )
     generators = [request.sampling.generator for request in requests]
-    drawn_before = [generator.get_state() for generator in generators]
+    states = [generator.get_state() for generator in generators]
     try:
         return [
             request.sampling.choose(row) if request.sampling.temperature else best
             for request, row, best in zip(requests, logits, probable, strict=True)
         ]
     except BaseException:
-        for generator, state in zip(generators, drawn_before, strict=True):
+        for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
         raise
 
@@ -204,18 +210,18 @@ def _last(x: Tensor, lengths: Sequence[int]) -> Tensor:
     return x[torch.arange(len(x), device=x.device), on_device(lengths, x.device) - 1]
 
 
-def _mask(held: Sequence[int], new: Sequence[int], x: Tensor) -> Tensor | None:
+def _mask(lengths: Sequence[int], x: Tensor) -> Tensor | None:
     """Additive mask (B, 1, L, keys): a query sees what its row holds and itself; None where causal is enough.
 
     Args:
-        held: entries of each row before this pass.
-        new: valid queries of each row; the padded ones see more than they should and are never read.
-        x: (B, L, d), for its length, dtype and device.
+        lengths: entries of each row before this pass.
+        x: (B, L, d), for its length, dtype and device; padded queries see more than they should and are never
+            read.
     """
     count = x.shape[1]
-    if (count == 1 or not any(held)) and len(set(held)) == 1:
+    if (count == 1 or not any(lengths)) and len(set(lengths)) == 1:
         return None  # padding is at the end, so causal attention from an empty cache never sees it
-    starts = on_device(held, x.device)
+    starts = on_device(lengths, x.device)
     queries = starts[:, None, None] + torch.arange(count, device=x.device)[:, None]  # (B, L, 1)
-    hidden = torch.arange(max(held) + count, device=x.device) > queries  # (B, L, keys)
-    return x.new_zeros(hidden.shape).masked_fill(hidden, torch.finfo(x.dtype).min)[:, None]
+    future = torch.arange(max(lengths) + count, device=x.device) > queries  # (B, L, keys)
+    return x.new_zeros(future.shape).masked_fill(future, torch.finfo(x.dtype).min)[:, None]

@@ -33,18 +33,29 @@ def deciding_attention(
     cache: Cache,
     layer: int,
     row: int,
-    entering: Tensor,
+    layer_input: Tensor,
     rotary: tuple[Tensor, Tensor],
     query: int,
 ) -> Tensor:
     """Attention (heads, query + 1) of one position of a row over all up to it, in a layer that has just run.
 
     One row of one layer is computed anew from the cached keys, so that every layer keeps its fused attention.
+
+    Args:
+        decoder: of the model.
+        cache: that holds the keys of the layer.
+        layer: index of the layer.
+        row: of the cache.
+        layer_input: hidden states that entered the layer, (B, L, d).
+        rotary: cos and sin of its L tokens.
+        query: the position.
     """
     at = slice(query, query + 1)
     cos, sin = (part[row : row + 1, at] for part in rotary)
-    q = decoder.queries(layer, entering[row : row + 1, at], (cos, sin))[0]  # (heads, 1, d_k)
-    keys = cache.keys[layer][row, :, : query + 1]
+    q = decoder.queries(layer, layer_input[row : row + 1, at], (cos, sin))[0]  # (heads, 1, d_k)
+    buffer = cache.keys[layer]
+    assert buffer is not None  # the layer has just written it
+    keys = buffer[row, :, : query + 1]
     keys = keys.repeat_interleave(len(q) // len(keys), dim=0)  # heads may share keys
     return (q.float() @ keys.float().mT)[:, 0].softmax(-1)
 
@@ -65,19 +76,26 @@ def kept_rows(
         layer: K.
         device: of the result.
     """
-    going_on = []
+    rows_of_sequences = []
     for pruning, positions, length in zip(prunings, kept, lengths, strict=True):
         rows = torch.arange(length, device=device)
         if pruning and pruning.layer == layer:  # in a first prefill rows and positions are the same
+            assert positions is not None  # decided by the layer before
             rows = torch.cat([positions.to(device), rows[pruning.query + 1 :]])
-        going_on.append(rows)
-    return going_on
+        rows_of_sequences.append(rows)
+    return rows_of_sequences
 
 
-def take(values: Tensor | None, kept: Sequence[Tensor]) -> Tensor | None:
-    """Of something per token, (B, L, ...), what the kept rows of each sequence hold: (B, L', ...)."""
-    if values is None:
-        return None
+def take(values: Tensor, kept: Sequence[Tensor]) -> Tensor:
+    """Those of some values per token that belong to the kept tokens of each sequence, padded at the end.
+
+    Args:
+        values: (B, L, ...).
+        kept: indices of the kept tokens of each sequence.
+    Returns:
+        (B, L', ...), L' being the largest number of kept tokens.
+    """
     return pad_sequence(
-        [each[rows.to(each.device)] for each, rows in zip(values, kept, strict=True)], batch_first=True
+        [sequence[rows.to(sequence.device)] for sequence, rows in zip(values, kept, strict=True)],
+        batch_first=True,
     )

@@ -26,7 +26,11 @@ class Sampling:
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def choose(self, logits: Tensor) -> int:
-        """The next id from logits (vocabulary,)."""
+        """The next id.
+
+        Args:
+            logits: (vocabulary,).
+        """
         if self.temperature == 0:
             return int(logits.argmax())
         p = (logits.float().cpu() / self.temperature).softmax(-1)
@@ -46,7 +50,8 @@ class Request:
         pending: the last chosen id, which has no cache entry yet.
         logits: (vocabulary,), what it was chosen from.
         position: the next absolute position.
-        cache, row: where its entries are; None before the first prefill.
+        cache: where its entries are; None before the first prefill.
+        row: of the cache.
     """
 
     sampling: Sampling = field(default_factory=Sampling)
@@ -63,7 +68,11 @@ class Request:
         return 0 if self.cache is None else self.cache.size_bytes(self.row)
 
     def rewind(self, count: int) -> None:
-        """Forget the last `count` entries of every layer; they must be text, which no layer drops."""
+        """Remove the last entries of every layer; they must be text, which no layer drops.
+
+        Args:
+            count: number of entries.
+        """
         if self.cache is not None:
             self.cache.rewind(self.row, count)
         self.position -= count
@@ -71,20 +80,29 @@ class Request:
 
     @contextmanager
     def rewinding(self, count: int) -> Iterator[None]:
-        """`rewind` while a block runs, and afterwards unless it raised."""
-        before = dict(vars(self))
+        """`rewind` while a block runs, and afterwards unless it raised.
+
+        Args:
+            count: entries of every layer to remove.
+        """
+        attributes = dict(vars(self))
         with nullcontext() if self.cache is None else self.cache.rewinding(self.row, count):
             self.position -= count
             self.pending = self.logits = None
             try:
                 yield
             except BaseException:
-                vars(self).update(before)
+                vars(self).update(attributes)
                 raise
 
 
 def shared_cache(requests: Sequence[Request], layers: int) -> Cache:
-    """The cache whose rows are exactly these requests, copied from their own ones where there is none."""
+    """The cache whose rows are exactly these requests, copied from their own ones where there is none.
+
+    Args:
+        requests: to be read together.
+        layers: number of layers of the decoder.
+    """
     cache = requests[0].cache
     if cache is not None and [(r.cache is cache, r.row) for r in requests] == [
         (True, row) for row in range(cache.rows)

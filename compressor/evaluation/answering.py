@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor import fingerprint
-from compressor.chat.batch import Prune, greedy_replies
+from compressor.chat.batch import Prune, greedy_answer_ids
 from compressor.chat.prompt_pruning import prompt_pruning
 from compressor.dialogues import Dialogue
 from compressor.errors import InvalidOptionError
@@ -196,7 +196,7 @@ def _answer_setting(
     dialogues, tokens = zip(*todo, strict=True)
     budgets = [token_budget(len(image), setting.rate) for image in tokens]
     reduced = reductions(model, setting.reducer(dialogues), tokens, budgets)
-    replies = greedy_replies(
+    replies = greedy_answer_ids(
         model,
         [reduction.image for reduction in reduced],
         [[turn.question for turn in dialogue.turns] for dialogue in dialogues],

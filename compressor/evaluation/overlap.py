@@ -13,7 +13,7 @@ from torch import Tensor
 from compressor.decoding import Pruning, Request, prefill
 from compressor.dialogues import Dialogue
 from compressor.methods.base import Method
-from compressor.methods.selection import strongest
+from compressor.methods.selection import argsort_desc
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import token_budget
 from compressor.tokens import ImageTokens
@@ -63,7 +63,7 @@ def prompt_attention(model: VisionLanguageModel, tokens: ImageTokens, question: 
 
 def shared(kept: Tensor, scores: Tensor) -> float:
     """Share of the tokens `kept` (k,) that are among the k of the highest score (n,)."""
-    top = strongest(scores)[: len(kept)]
+    top = argsort_desc(scores)[: len(kept)]
     return int(torch.isin(kept, top).sum()) / len(kept)
 
 

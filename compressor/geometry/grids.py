@@ -8,7 +8,13 @@ from compressor.geometry.layout import PATCH, ROW_SEPARATOR, TokenGrid, TokenLay
 
 
 def patch_grid(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> TokenLayout:
-    """A grid of patches in raster order, from its edges x (columns + 1,) and y (rows + 1,) in pixels."""
+    """A grid of patches in raster order.
+
+    Args:
+        x: edges of the columns in pixels, (columns + 1,).
+        y: edges of the rows in pixels, (rows + 1,).
+        size: (W, H) of the image in pixels.
+    """
     rows, columns = len(y) - 1, len(x) - 1
     boxes = np.empty((rows, columns, 4))
     boxes[..., 0], boxes[..., 2] = x[None, :-1], x[None, 1:]
@@ -22,7 +28,11 @@ def patch_grid(x: np.ndarray, y: np.ndarray, size: tuple[int, int]) -> TokenLayo
 
 
 def with_row_separators(layout: TokenLayout) -> TokenLayout:
-    """A grid of patches, each row of which ends with a separator."""
+    """A grid of patches, each row of which ends with a separator.
+
+    Args:
+        layout: one grid of patches, or no token at all.
+    """
     (grid,) = layout.grids
     boxes = np.full((grid.rows, grid.columns + 1, 4), np.nan)
     boxes[:, :-1] = layout.boxes.reshape(grid.rows, grid.columns, 4)
@@ -58,7 +68,12 @@ def cut_into_tiles(
 
 
 def clip_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Cut boxes (n, 4) at the borders of an image of size (W, H); those without area left become NaN."""
+    """Cut boxes at the borders of an image, (n, 4); those without area left become NaN.
+
+    Args:
+        boxes: (n, 4) in pixels.
+        size: (W, H) of the image in pixels.
+    """
     width, height = size
     clipped = np.clip(boxes, 0.0, np.array([width, height, width, height], dtype=float))
     empty = (clipped[:, 2] - clipped[:, 0] <= 0) | (clipped[:, 3] - clipped[:, 1] <= 0)

@@ -34,7 +34,7 @@ class TokenGrid:
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
-    """Where each of n tokens lies in the original image.
+    """Where each of n tokens lies in the original image; it can be compared, but is no key of a dictionary.
 
     Args:
         boxes: (n, 4) float64, clipped to the image; NaN where a token shows none of it.
@@ -92,11 +92,13 @@ class TokenLayout:
             and np.array_equal(self.boxes, other.boxes, equal_nan=True)
         )
 
-    __hash__ = None  # arrays inside: compared, never a key
-
 
 def join_layouts(layouts: Sequence[TokenLayout]) -> TokenLayout:
-    """One layout of the tokens of several views of an image, view after view."""
+    """One layout of the tokens of several views of an image, view after view.
+
+    Args:
+        layouts: of the views.
+    """
     starts = np.cumsum([0, *(len(layout) for layout in layouts)])
     return TokenLayout(
         boxes=np.vstack([layout.boxes for layout in layouts]),

@@ -44,9 +44,15 @@ def llava_next_tiles(
     image_size: int = 336,
     patch_size: int = 14,
 ) -> tuple[list[TokenLayout], np.ndarray]:
-    """What LLaVA-NeXT's encoder is shown of an image: the squashed whole, then the tiles row by row.
+    """What LLaVA-NeXT's encoder is given of an image: the squashed whole, then the tiles row by row.
 
-    Args and Raises: as of `llava_next_layout`.
+    Args:
+        size: (W, H) of the image in pixels.
+        pinpoints: the (h, w) that the tiles together may have, in pixels of the views.
+        image_size: edge of a view in its pixels.
+        patch_size: edge of a patch in pixels of a view.
+    Raises:
+        ImageError: the image is too thin for any of the pinpoints.
     Returns:
         the layout of each view; and the place (N,) of every patch, view after view, in reading order: the
         whole image, then the large one in raster order across its tiles, padding included.

@@ -65,9 +65,15 @@ def xcomposer_layout(
 def xcomposer_tiles(
     size: tuple[int, int], hd_num: int = 24, *, image_size: int = 560, patch_size: int = 14
 ) -> tuple[list[TokenLayout], np.ndarray]:
-    """What XComposer's encoder is shown of an image: the whole canvas, then its tiles row by row.
+    """What XComposer's encoder is given of an image: the whole canvas, then its tiles row by row.
 
-    Args and Raises: as of `xcomposer_layout`.
+    Args:
+        size: (W, H) of the image in pixels.
+        hd_num: tiles at most.
+        image_size: edge of a tile in pixels of the canvas.
+        patch_size: edge of a patch in pixels of the canvas.
+    Raises:
+        InvalidOptionError: as `xcomposer_canvas` does.
     Returns:
         the layout of each view; and the place (N,) of every token, view after view, in reading order: the
         whole canvas, then the large one in raster order across its tiles.

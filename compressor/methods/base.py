@@ -21,18 +21,21 @@ class Method(ABC):
     the budget are done here, once for all.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    description: ClassVar[str]
+    name: str
+    title: str
+    description: str
     stage: ClassVar[Stage] = "embedding"
     prompt_dependent: ClassVar[bool] = False
-    needs: ClassVar[frozenset[str]] = frozenset()
+    needs: frozenset[str] = frozenset()  # of some methods, an option decides
     needs_input: ClassVar[bool] = False  # whether a model alone is not enough to build it
 
     @classmethod
     def create(cls, model: Any, **options: Any) -> Self:
-        """Build the method for a model (None where it needs none) with the options of `get_method`.
+        """Build the method for a model with the options of `get_method`.
 
+        Args:
+            model: what `load_model` gives; None where the method needs none.
+            **options: of the method.
         Raises:
             InvalidOptionError: the method has no such option, or a value is of a wrong type or out of range.
         """
@@ -45,17 +48,19 @@ class Method(ABC):
         return list(signature(cls).parameters)
 
     @classmethod
-    def require_options(cls, given: Mapping[str, object]) -> None:
-        """Refuse options that the method does not have; their values are the constructor's concern.
+    def require_options(cls, options: Mapping[str, object]) -> None:
+        """Refuse options that the method does not have; the constructor checks their values.
 
+        Args:
+            options: by name.
         Raises:
             InvalidOptionError: there is one.
         """
-        known = cls.option_names()
-        unknown = [name for name in given if name not in known]
+        names = cls.option_names()
+        unknown = [name for name in options if name not in names]
         if unknown:
-            having = f"it has {', '.join(known)}" if known else "it has none"
-            raise InvalidOptionError(f"{cls.title} has no option {unknown[0]!r}; {having}.")
+            choices = f"it has {', '.join(names)}" if names else "it has none"
+            raise InvalidOptionError(f"{cls.title} has no option {unknown[0]!r}; {choices}.")
 
     @property
     def label(self) -> str:
@@ -89,23 +94,41 @@ class Method(ABC):
         Raises:
             InvalidRateError: a budget is outside 1 to the image's n.
         """
-        return [self.projection(each, budget) for each, budget in zip(tokens, budgets, strict=True)]
+        return [self.projection(image, budget) for image, budget in zip(tokens, budgets, strict=True)]
 
     def layout(self, tokens: ImageTokens) -> TokenLayout:
-        """Of the columns of P: the image's tokens, unless a method reads others as well."""
+        """The layout of the columns of P: the image's tokens, unless a method reads others as well.
+
+        Args:
+            tokens: of the image.
+        """
         return tokens.layout
 
-    def most(self, tokens: ImageTokens) -> int:
-        """The largest m of a P that is not the identity: n, unless the method reads fewer tokens."""
+    def max_tokens(self, tokens: ImageTokens) -> int:
+        """The largest m of a P that is not the identity: n, unless the method reads fewer tokens.
+
+        Args:
+            tokens: of the image.
+        """
         return len(tokens)
 
-    def size(self, tokens: ImageTokens, budget: int) -> int:
-        """m of the P for a budget, where the method follows one; P need not be made for it."""
-        return budget if budget == len(tokens) else min(budget, self.most(tokens))
+    def output_length(self, tokens: ImageTokens, budget: int) -> int:
+        """m of the P for a budget, where the method follows one; nothing is computed for it.
+
+        Args:
+            tokens: of the image.
+            budget: number of tokens to leave, from 1 to n.
+        """
+        return budget if budget == len(tokens) else min(budget, self.max_tokens(tokens))
 
     @abstractmethod
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
-        """P, (m, n), for a budget m below n."""
+        """P, (m, n), for a budget below n.
+
+        Args:
+            tokens: the n tokens of the image.
+            budget: m, the number of tokens to leave.
+        """
 
 
 class VisionMethod(Method):
@@ -120,7 +143,7 @@ class VisionMethod(Method):
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """(m, N), or as many columns as `layout` has tokens."""
-        budgets = self.view_budgets(tokens.views, self.size(tokens, budget))
+        budgets = self.view_budgets(tokens.views, self.output_length(tokens, budget))
         blocks = [self._block(view, m) for view, m in zip(tokens.views, budgets, strict=True)]
         if not tokens.tiles:
             return blocks[0]
@@ -132,26 +155,40 @@ class VisionMethod(Method):
         return torch.zeros(0, len(self.view_layout(view)), device=view.embeddings.device)
 
     def layout(self, tokens: ImageTokens) -> TokenLayout:
-        """Of the tokens of all views."""
+        """The layout of the tokens of all views."""
         layouts = [self.view_layout(view) for view in tokens.views]
         return join_layouts(layouts) if tokens.tiles else layouts[0]
 
-    def most(self, tokens: ImageTokens) -> int:
+    def max_tokens(self, tokens: ImageTokens) -> int:
         """N: the encoder sees no separators."""
         return sum(map(len, tokens.views))
 
     def view_layout(self, view: ImageTokens) -> TokenLayout:
-        """Of the columns that a view has in P: its tokens, unless a method reads [CLS] as well."""
+        """The layout of the columns that a view has in P: its tokens, unless a method reads [CLS] as well.
+
+        Args:
+            view: its tokens.
+        """
         return view.layout
 
     def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
-        """How many of the m tokens each view gets; what does not divide evenly goes to the first ones."""
-        each, over = divmod(budget, len(views))
-        return [each + (index < over) for index in range(len(views))]
+        """How many of the m tokens each view gets; what does not divide evenly goes to the first ones.
+
+        Args:
+            views: of the image.
+            budget: m.
+        """
+        share, remainder = divmod(budget, len(views))
+        return [share + (index < remainder) for index in range(len(views))]
 
     @abstractmethod
     def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
-        """P of one view, with as many columns as `view_layout` has tokens."""
+        """P of one view, with as many columns as `view_layout` has tokens.
+
+        Args:
+            view: its tokens.
+            budget: number of tokens to leave of it, at least 1.
+        """
 
     def join(self, blocks: Sequence[Tensor], order: Tensor) -> Tensor:
         """P of several views, given the P of each; the rows follow one another view by view.
@@ -166,7 +203,7 @@ class VisionMethod(Method):
 class DecoderMethod(Method):
     """A method that prunes inside the language model, by what a layer's attention says about a prompt.
 
-    Its P is known only after the first prefill, which is given `select`; then it is `ChatSession.projection`.
+    Its P is known only after the first prefill, which calls `select`; then it is `ChatSession.projection`.
 
     Attributes:
         layer: K, the first layer that reads the kept tokens only.
@@ -190,7 +227,7 @@ class DecoderMethod(Method):
         """
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
-        """Not to be had before the language model has read a prompt.
+        """Not available before the language model has read a prompt.
 
         Raises:
             DecidedInDecoderError: always.

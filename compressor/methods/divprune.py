@@ -8,7 +8,7 @@ from torch import Tensor
 
 from compressor.methods.base import Method
 from compressor.methods.selection import select
-from compressor.methods.similarity import unit_rows
+from compressor.methods.similarity import normalize_rows
 from compressor.tokens import ImageTokens
 
 
@@ -16,7 +16,7 @@ def divprune_indices(embeddings: Tensor, budget: int) -> Tensor:
     """Greedy max-min selection by cosine distance.
 
     The first token is the one farthest from its nearest other; each next one is farthest from all chosen. A
-    chosen token is never chosen again, as it can be in the published code when tokens are alike.
+    chosen token is never chosen again, as it can be in the published code when tokens are equal.
 
     Args:
         embeddings: the projector's output, (n, d).
@@ -24,19 +24,18 @@ def divprune_indices(embeddings: Tensor, budget: int) -> Tensor:
     Returns:
         (m,) ascending.
     """
-    unit = unit_rows(embeddings)
+    unit = normalize_rows(embeddings)
     distance = 1 - unit @ unit.T
     nearest = distance.clone().fill_diagonal_(torch.inf).amin(1) if len(unit) > 1 else unit.new_zeros(1)
-    chosen = nearest.argmax(
-        keepdim=True
-    )  # (1,): a tensor of no dimension as an index would be read by the host
-    kept, nearest = [chosen], distance[chosen][0]
-    nearest.index_fill_(0, chosen, -torch.inf)
+    # (1,): the host would read a tensor of no dimension that serves as an index
+    farthest = nearest.argmax(keepdim=True)
+    kept, nearest = [farthest], distance[farthest][0]
+    nearest.index_fill_(0, farthest, -torch.inf)
     for _ in range(budget - 1):
-        chosen = nearest.argmax(keepdim=True)
-        kept.append(chosen)
-        nearest = torch.minimum(nearest, distance[chosen][0])
-        nearest.index_fill_(0, chosen, -torch.inf)
+        farthest = nearest.argmax(keepdim=True)
+        kept.append(farthest)
+        nearest = torch.minimum(nearest, distance[farthest][0])
+        nearest.index_fill_(0, farthest, -torch.inf)
     return torch.cat(kept).sort().values
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import DecoderMethod
-from compressor.methods.selection import strongest
-from compressor.methods.similarity import finite
+from compressor.methods.selection import argsort_desc
+from compressor.methods.similarity import nan_to_zero
 
 
 def select_tokens(attention: Tensor, image_start: int, n: int, budget: int) -> Tensor:
@@ -26,8 +26,8 @@ def select_tokens(attention: Tensor, image_start: int, n: int, budget: int) -> T
     Returns:
         (T - n + m,) absolute positions, ascending; equal scores go to the lower position, NaN counts as 0.
     """
-    scores = finite(attention)[:, image_start : image_start + n].mean(0)
-    top = strongest(scores)[:budget].sort().values + image_start
+    scores = nan_to_zero(attention)[:, image_start : image_start + n].mean(0)
+    top = argsort_desc(scores)[:budget].sort().values + image_start
     places = torch.arange(attention.shape[1], device=attention.device)
     return torch.cat([places[:image_start], top, places[image_start + n :]])
 
@@ -51,7 +51,7 @@ class FastV(DecoderMethod):
     title = "FastV"
     description = (
         "Drops the patches that the first question's last word attends to least, inside the language model. "
-        "Later questions have to live with that choice."
+        "Later questions reuse that selection."
     )
 
     def __init__(self, layer: int = 2, reselect: bool = False) -> None:
@@ -61,15 +61,22 @@ class FastV(DecoderMethod):
 
     @classmethod
     def create(cls, model: Any, **options: Any) -> Self:
-        """As the base class does; with a model, K is checked against its layers."""
-        made = super().create(model, **options)
-        if model is not None and made.layer >= len(model.decoder.layers):
-            most = len(model.decoder.layers) - 1
+        """As the base class does; with a model, K is checked against its layers.
+
+        Args:
+            model: None where it is not known yet.
+            **options: `layer` and `reselect`.
+        Raises:
+            InvalidOptionError: there is no such option, or its value is not allowed for this model.
+        """
+        method = super().create(model, **options)
+        if model is not None and method.layer >= len(model.decoder.layers):
+            last = len(model.decoder.layers) - 1
             raise InvalidOptionError(
-                f"This model has {most + 1} decoder layers, so layer of FastV is at most {most}, "
-                f"not {made.layer}."
+                f"This model has {last + 1} decoder layers, so layer of FastV is at most {last}, "
+                f"not {method.layer}."
             )
-        return made
+        return method
 
     def select(self, attention: Tensor, image_start: int, n: int, budget: int) -> Tensor:
         """See `select_tokens`."""

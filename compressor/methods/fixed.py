@@ -1,4 +1,4 @@
-"""A matrix that was made elsewhere, such as the one optimised for a single image."""
+"""A matrix that was computed elsewhere, such as the one optimised for a single image."""
 
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ class Fixed(Method):
 
     name = "fixed"
     title = "Fixed"
-    description = "Applies a matrix P that is given, such as one optimised for this very image."
+    description = "Applies a given matrix P, such as one optimised for this very image."
     needs_input = True
 
     def __init__(self, weights: Tensor | np.ndarray | Projection) -> None:
@@ -32,7 +32,7 @@ class Fixed(Method):
             if weights.stage != self.stage:
                 raise InvalidProjectionError(
                     f"A fixed P acts at the stage {self.stage!r}, this one at {weights.stage!r}: "
-                    "use the method that made it."
+                    "use the method that computed it."
                 )
             weights = weights.weights
         try:
@@ -47,11 +47,14 @@ class Fixed(Method):
     def create(cls, model: Any, **options: Any) -> Self:
         """As the base class does.
 
+        Args:
+            model: ignored.
+            **options: `weights`.
         Raises:
             InvalidOptionError: `weights` is missing, or there is another option.
         """
         if "weights" not in options:
-            raise InvalidOptionError("A fixed P has to be given: pass it as the option weights.")
+            raise InvalidOptionError("The method fixed needs a matrix P: pass it as the option weights.")
         return super().create(model, **options)
 
     def projection(self, tokens: ImageTokens, budget: int) -> Projection:
@@ -68,7 +71,7 @@ class Fixed(Method):
         n = self.matrix.shape[1]
         if n != len(tokens):
             raise ModelMismatchError(
-                f"This P was made for an image of {n} tokens and this one has {len(tokens)}: "
-                "use it with the model it was made for."
+                f"This P was computed for an image of {n} tokens and this one has {len(tokens)}: "
+                "use it with the model it was computed for."
             )
         return self.matrix.to(tokens.embeddings.device)

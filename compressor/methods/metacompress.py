@@ -18,7 +18,7 @@ from compressor.assets import ASSETS
 from compressor.errors import InvalidOptionError, InvalidRateError
 from compressor.methods import weights_file
 from compressor.methods.base import Method
-from compressor.methods.similarity import finite
+from compressor.methods.similarity import nan_to_zero
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
@@ -53,7 +53,16 @@ def pool_windows(n: int, m: int, kernel: int = 3, device: torch.device | None = 
 
 
 def window_tokens(n: int, m: int, kernel: int = 3, device: torch.device | None = None) -> Tensor:
-    """The tokens of each pooling window, (m, kernel) indices below n."""
+    """The tokens of each pooling window, (m, kernel) indices below n.
+
+    Args:
+        n: tokens of the image.
+        m: windows, 1 to n.
+        kernel: tokens per window.
+        device: of the result.
+    Raises:
+        InvalidRateError: m is outside 1 to n.
+    """
     starts = pool_windows(n, m, kernel, device)
     return (starts[:, None] + torch.arange(kernel, device=device)).clamp_max(n - 1)
 
@@ -124,11 +133,14 @@ class MetaCompress(nn.Module, Method):
     def create(cls, model: Any, **options: Any) -> Self:
         """The weights that ship for the model if there are any, else the initialisation from its token norms.
 
-        Options ask for another generator than the shipped one, so they always give an initialisation.
+        Options describe another generator than the shipped one, so they always give an initialisation.
 
+        Args:
+            model: whose tokens are to be read.
+            **options: of the generator, without its width.
         Raises:
             InvalidOptionError: no model was given, there is no such option, or a value is not allowed.
-            ModelMismatchError: the weights found belong to another model.
+            ModelMismatchError: the weights that ship belong to another model.
         """
         if model is None:
             raise InvalidOptionError("MetaCompress reads a model's tokens: give get_method a model.")
@@ -136,8 +148,8 @@ class MetaCompress(nn.Module, Method):
         if not options and weights_file.present(folder):
             return cls.load(folder, model_name=model.name, d=model.width).to(model.device)
         cls.require_options(options)
-        made = cls(model.width, **{"token_norm": model.token_norm, "model_name": model.name, **options})
-        return made.to(model.device)
+        generator = cls(model.width, **{"token_norm": model.token_norm, "model_name": model.name, **options})
+        return generator.to(model.device)
 
     @classmethod
     def option_names(cls) -> list[str]:
@@ -150,7 +162,11 @@ class MetaCompress(nn.Module, Method):
         return self.title if self.trained else f"{self.title} (untrained)"
 
     def positions(self, n: int) -> Tensor:
-        """E_pos, (n, d): sine and cosine along the sequence, every row of norm `position_scale`, or zeros."""
+        """E_pos, (n, d): sine and cosine along the sequence, every row of norm `position_scale`, or zeros.
+
+        Args:
+            n: tokens of the image.
+        """
         if self.position_kind == "none":
             return self.query.new_zeros(n, self.d)
         table, query = self._table, self.query
@@ -188,30 +204,35 @@ class MetaCompress(nn.Module, Method):
         return q @ (x @ self.key).mT / math.sqrt(self.d_c)
 
     def forward(self, embeddings: Tensor, budget: int) -> Tensor:
-        """P for a batch of images: embeddings (..., n, d) -> (..., m, n), rows sum to 1."""
+        """P for a batch of images, (..., m, n), whose rows sum to 1.
+
+        Args:
+            embeddings: (..., n, d), the projector's output.
+            budget: m.
+        """
         return self.scores(embeddings, budget).softmax(-1)
 
     def weights(self, tokens: ImageTokens, budget: int) -> Tensor:
         """P, (m, n), part of the graph of the parameters."""
-        return self(finite(tokens.embeddings), budget)
+        return self(nan_to_zero(tokens.embeddings), budget)
 
     def projections(self, tokens: Sequence[ImageTokens], budgets: Sequence[int]) -> list[Projection]:
         """As the base class does, with one pass for all images of as many tokens."""
-        settings = [(len(each), budget) for each, budget in zip(tokens, budgets, strict=True)]
-        made: dict[int, Projection] = {}
+        settings = [(len(image), budget) for image, budget in zip(tokens, budgets, strict=True)]
+        projections: dict[int, Projection] = {}
         for n, budget in dict.fromkeys(settings):
             places = [index for index, setting in enumerate(settings) if setting == (n, budget)]
             if len(places) == 1 or not 1 <= budget < n:
-                made |= {index: self.projection(tokens[index], budget) for index in places}
+                projections |= {index: self.projection(tokens[index], budget) for index in places}
                 continue
-            weights = self(finite(torch.stack([tokens[index].embeddings for index in places])), budget)
+            weights = self(nan_to_zero(torch.stack([tokens[index].embeddings for index in places])), budget)
             for index, rows in zip(places, weights, strict=True):
-                made[index] = Projection(rows, self.layout(tokens[index]), self.stage, trusted=True)
-        return [made[index] for index in range(len(settings))]
+                projections[index] = Projection(rows, self.layout(tokens[index]), self.stage, trusted=True)
+        return [projections[index] for index in range(len(settings))]
 
     @property
     def config(self) -> dict[str, Any]:
-        """The arguments that make a generator like this one, but for its parameters."""
+        """The arguments of the constructor for a generator like this one, without its parameters."""
         return {
             "d": self.d,
             "d_c": self.d_c,
@@ -223,7 +244,12 @@ class MetaCompress(nn.Module, Method):
         }
 
     def save(self, directory: str | Path, provenance: dict[str, Any]) -> None:
-        """Write model.safetensors and config.json; `provenance` says how the weights were trained."""
+        """Write model.safetensors and config.json.
+
+        Args:
+            directory: made where it is missing.
+            provenance: how the weights were trained.
+        """
         config = {**self.config, "provenance": provenance}
         weights_file.write(Path(directory), self.state_dict(), config)
 
@@ -240,7 +266,7 @@ class MetaCompress(nn.Module, Method):
             ModelMismatchError: the weights were made for another model or another width.
         """
         config, state = weights_file.read(Path(directory), model_name=model_name, d=d)
-        loaded = cls(**config)
-        weights_file.fill(loaded, state, Path(directory))
-        loaded.trained = True
-        return loaded
+        generator = cls(**config)
+        weights_file.fill(generator, state, Path(directory))
+        generator.trained = True
+        return generator

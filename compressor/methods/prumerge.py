@@ -1,4 +1,4 @@
-"""PruMerge and PruMerge+: patches that [CLS] attends to stay, and take in the patches like them.
+"""PruMerge and PruMerge+: patches that [CLS] attends to stay, and merge with the patches similar to them.
 
 Source: Shang et al., "LLaVA-PruMerge" (2024), and its published code, whose rows are not normalised: a kept
 patch has weight 1, and its neighbours the attention that [CLS] pays them.
@@ -12,8 +12,8 @@ from torch import Tensor
 from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.methods.base import VisionMethod
-from compressor.methods.selection import others, strongest
-from compressor.methods.similarity import finite, unit_rows
+from compressor.methods.selection import argsort_desc, complement
+from compressor.methods.similarity import nan_to_zero, normalize_rows
 from compressor.tokens import ImageTokens
 
 NEIGHBOURS = 32
@@ -26,13 +26,17 @@ def class_attention(queries: Tensor, keys: Tensor) -> Tensor:
         queries: raw output of the last layer's query projection, (n + 1, C), [CLS] first.
         keys: raw output of its key projection, (n + 1, C).
     """
-    queries, keys = finite(queries), finite(keys)
+    queries, keys = nan_to_zero(queries), nan_to_zero(keys)
     scores = queries[0] @ keys.T * queries.shape[1] ** -0.5
-    return finite(scores.softmax(-1))[1:]  # products of very large numbers overflow
+    return nan_to_zero(scores.softmax(-1))[1:]  # products of very large numbers overflow
 
 
 def outlier_ratio(attention: Tensor) -> float:
-    """Share of the patches (n,) whose attention lies above Q3 + 1.5 (Q3 - Q1)."""
+    """Share of the patches whose attention lies above Q3 + 1.5 (Q3 - Q1).
+
+    Args:
+        attention: of [CLS] to the n patches, (n,).
+    """
     attention = attention.float()
     q1, q3 = torch.quantile(attention, torch.tensor([0.25, 0.75], device=attention.device))
     return int((attention > q3 + 1.5 * (q3 - q1)).sum()) / len(attention)
@@ -50,7 +54,7 @@ def prumerge_weights(queries: Tensor, keys: Tensor, budget: int | None = None) -
     """
     attention = class_attention(queries, keys)
     count = round(len(attention) * outlier_ratio(attention)) if budget is None else budget - 1
-    return _merged(attention, keys, strongest(attention)[:count])
+    return _merged(attention, keys, argsort_desc(attention)[:count])
 
 
 def prumerge_plus_weights(
@@ -73,10 +77,10 @@ def prumerge_plus_weights(
         InvalidOptionError: too few patches, or a ratio at which the published rule has no stride.
     """
     attention = class_attention(queries, keys)
-    order, n = strongest(attention), len(attention)
+    order, n = argsort_desc(attention), len(attention)
     if budget is not None:
         top = order[: max(1, round((budget - 1) / 4)) if budget > 1 else 0]
-        left = others(n, top)
+        left = complement(n, top)
         count = budget - 1 - len(top)
         places = torch.arange(count, device=left.device)
         spread = left[(2 * places + 1) * len(left) // (2 * count)] if count else left[:0]
@@ -95,42 +99,45 @@ def prumerge_plus_weights(
 
 
 def _merged(attention: Tensor, keys: Tensor, kept: Tensor) -> Tensor:
-    """P: each kept patch with weight 1 and its 32 nearest neighbours by key; last, the rest."""
+    """P: each kept patch with weight 1 and its 32 nearest neighbours by key with their attention.
+
+    The last row has all patches that were not kept.
+    """
     n = len(attention)
     if n <= NEIGHBOURS:
         raise InvalidOptionError(
             f"PruMerge merges each kept patch with its {NEIGHBOURS} nearest, so an image needs at least "
             f"{NEIGHBOURS + 1} patches, not {n}; choose another method."
         )
-    unit = unit_rows(keys[1:])
-    likeness = unit[kept] @ unit.T  # (m - 1, n)
+    unit = normalize_rows(keys[1:])
+    similarity = unit[kept] @ unit.T  # (m - 1, n)
     rows = torch.arange(len(kept), device=kept.device)
-    likeness[rows, kept] = -torch.inf
-    near = likeness.sort(descending=True, stable=True).indices[:, :NEIGHBOURS]
+    similarity[rows, kept] = -torch.inf
+    near = similarity.sort(descending=True, stable=True).indices[:, :NEIGHBOURS]
     weights = attention.new_zeros(len(kept) + 1, n)
     weights[rows[:, None], near] = attention[near]
     weights[rows, kept] = 1.0
-    left = others(n, kept)
+    left = complement(n, kept)
     weights[-1, left] = attention[left]
     return weights
 
 
 class _Merging(VisionMethod):
-    """What PruMerge and PruMerge+ have in common; where an image decides m, every view decides its own."""
+    """The base of PruMerge and PruMerge+; where an image decides m, every view decides its own."""
 
     needs = frozenset({"queries"})
-    decides_m: bool
+    adaptive: bool  # whether a published rule decides m instead of the budget
 
     def view_budgets(self, views: Sequence[ImageTokens], budget: int) -> list[int]:
         """As the base class does; a budget that is not followed is given to every view in full."""
-        return [len(view) for view in views] if self.decides_m else super().view_budgets(views, budget)
+        return [len(view) for view in views] if self.adaptive else super().view_budgets(views, budget)
 
 
 class PruMerge(_Merging):
     """PruMerge at an exact budget, which is the published method with its own number of tokens replaced.
 
     Args:
-        adaptive: as published: the image's attention decides m, and the rate is ignored.
+        adaptive: whether the image's attention decides m, as published, and the rate is ignored.
     Raises:
         InvalidOptionError: `adaptive` is neither True nor False.
     """
@@ -138,17 +145,17 @@ class PruMerge(_Merging):
     name = "prumerge"
     title = "PruMerge"
     description = (
-        "Keeps the patches that the encoder's summary token attends to, each with the patches like it. "
+        "Keeps the patches that the encoder's summary token attends to, each with the patches similar to it. "
         "One more token gathers all the rest."
     )
 
     def __init__(self, adaptive: bool = False) -> None:
-        self.decides_m = options.flag("adaptive of PruMerge", adaptive)
+        self.adaptive = options.flag("adaptive of PruMerge", adaptive)
 
     def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """Unnormalised rows, by falling attention; the last gathers what was not kept."""
-        chosen = None if self.decides_m else budget
-        return prumerge_weights(view.require("last_queries"), view.require("last_keys"), chosen)
+        queries, keys = view.require("last_queries"), view.require("last_keys")
+        return prumerge_weights(queries, keys, None if self.adaptive else budget)
 
 
 class PruMergePlus(_Merging):
@@ -158,7 +165,7 @@ class PruMergePlus(_Merging):
         adaptive: as published for inference: the image decides m, and the rate is ignored.
         ratio: as published for training: r, and the rate is ignored.
     Raises:
-        InvalidOptionError: both rules were asked for, or the value of one is of a wrong type or out of range.
+        InvalidOptionError: both rules are given, or the value of one is of a wrong type or out of range.
     """
 
     name = "prumerge+"
@@ -174,10 +181,9 @@ class PruMergePlus(_Merging):
             options.number("ratio of PruMerge+", ratio, 0, 1 / 3, above=True)
         if adaptive and ratio is not None:
             raise InvalidOptionError("PruMerge+ follows one rule: give either adaptive or ratio.")
-        self.decides_m, self.ratio = adaptive or ratio is not None, ratio
+        self.adaptive, self.ratio = adaptive or ratio is not None, ratio
 
     def view_weights(self, view: ImageTokens, budget: int) -> Tensor:
         """Unnormalised rows: the strongest, the equidistant ones, and one that gathers the others."""
-        chosen = None if self.decides_m else budget
         queries, keys = view.require("last_queries"), view.require("last_keys")
-        return prumerge_plus_weights(queries, keys, chosen, self.ratio)
+        return prumerge_plus_weights(queries, keys, None if self.adaptive else budget, self.ratio)

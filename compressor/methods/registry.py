@@ -65,7 +65,7 @@ def get_method(name: str, model: Any = None, *, separators: str = "compress", **
         model: what `load_model` gives; learned methods need it.
         separators: what becomes of the tokens between rows and parts of an image: "compress" treats them like
             patches, as published; "reinsert" compresses the patches only (see `ReinsertSeparators`).
-        options: of the method, such as `seed` of "random".
+        **options: of the method, such as `seed` of "random".
     Raises:
         UnknownMethodError: no method has this name.
         InvalidOptionError: the method has no such option, a value is of a wrong type or out of range, or the

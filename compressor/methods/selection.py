@@ -10,22 +10,36 @@ from compressor.tokens import ImageTokens
 
 
 def select(indices: Tensor, n: int) -> Tensor:
-    """The P (m, n) that keeps the tokens `indices` (m,) and drops the others."""
+    """The P (m, n) that keeps some tokens and drops the others.
+
+    Args:
+        indices: of the kept tokens, (m,).
+        n: tokens of the image.
+    """
     weights = torch.zeros(len(indices), n, device=indices.device)
     weights[torch.arange(len(indices), device=indices.device), indices] = 1.0
     return weights
 
 
-def strongest(scores: Tensor) -> Tensor:
-    """Indices (n,) by falling score (n,); equal scores keep their order."""
+def argsort_desc(scores: Tensor) -> Tensor:
+    """Indices (n,) in order of falling score; equal scores keep their order.
+
+    Args:
+        scores: (n,).
+    """
     return scores.sort(descending=True, stable=True).indices
 
 
-def others(n: int, kept: Tensor) -> Tensor:
-    """The indices below n that are not among `kept` (m,), which are all different; ascending."""
-    taken = torch.zeros(n, dtype=torch.uint8, device=kept.device)
-    taken[kept] = 1
-    return taken.sort(stable=True).indices[: n - len(kept)]  # `nonzero` would make the host wait for a GPU
+def complement(n: int, kept: Tensor) -> Tensor:
+    """The indices below n that are not kept, ascending, (n - m,).
+
+    Args:
+        n: number of indices.
+        kept: (m,) different indices below n.
+    """
+    mask = torch.zeros(n, dtype=torch.uint8, device=kept.device)
+    mask[kept] = 1
+    return mask.sort(stable=True).indices[: n - len(kept)]  # `nonzero` would make the host wait for a GPU
 
 
 class Uncompressed(Method):
@@ -41,7 +55,7 @@ class Uncompressed(Method):
         """The identity; `budget` is ignored."""
         return super().projection(tokens, len(tokens))
 
-    def size(self, tokens: ImageTokens, budget: int) -> int:
+    def output_length(self, tokens: ImageTokens, budget: int) -> int:
         """n; `budget` is ignored."""
         return len(tokens)
 

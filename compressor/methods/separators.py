@@ -9,13 +9,13 @@ from torch import Tensor
 from compressor.errors import InvalidOptionError
 from compressor.geometry import PATCH
 from compressor.methods.base import Method
-from compressor.methods.selection import others
+from compressor.methods.selection import complement
 from compressor.projection import Projection
 from compressor.tokens import ImageTokens
 
 
 class ReinsertSeparators(Method):
-    """Another method on the patches, and separators as one-hot rows, which count in m.
+    """Another method on the patches, and separators as one-hot rows, which are part of the m rows.
 
     All separators return if they are at most half of the m tokens, otherwise half of m, at equal distances.
     The method's rows keep their order; a separator stands behind those whose mean place is before its own.
@@ -51,18 +51,18 @@ class ReinsertSeparators(Method):
         patch = torch.from_numpy(tokens.layout.kinds == PATCH).to(device)
         patches, separators = patch.nonzero()[:, 0], (~patch).nonzero()[:, 0]
         count = min(len(separators), budget // 2)
-        seen = ImageTokens(
+        patch_tokens = ImageTokens(
             tokens.features[patch], tokens.embeddings[patch], tokens.layout.without_separators()
         )
-        rows = self.method.projection(seen, min(budget - count, len(seen))).weights
-        if len(rows) == len(seen):  # nothing was reduced
+        rows = self.method.projection(patch_tokens, min(budget - count, len(patch_tokens))).weights
+        if len(rows) == len(patch_tokens):  # nothing was reduced
             count = len(separators)
-        chosen = separators[
+        reinserted = separators[
             (2 * torch.arange(count, device=device) + 1) * len(separators) // max(2 * count, 1)
         ]
         means = (rows.detach() @ patches.to(rows.dtype)) / rows.detach().sum(1)
-        at = (means[:, None] < chosen).sum(0) + torch.arange(count, device=device)
+        places = (means[:, None] < reinserted).sum(0) + torch.arange(count, device=device)
         weights = rows.new_zeros(len(rows) + count, len(tokens))
-        weights[others(len(weights), at)[:, None], patches] = rows
-        weights[at, chosen] = 1.0
+        weights[complement(len(weights), places)[:, None], patches] = rows
+        weights[places, reinserted] = 1.0
         return weights

@@ -11,7 +11,12 @@ from compressor.tokens import ImageTokens
 
 
 def overlaps(cuts: np.ndarray, size: int) -> np.ndarray:
-    """How much of each of `size` unit intervals lies between neighbouring cuts: (k + 1,) -> (k, size)."""
+    """How much of each of `size` unit intervals lies between neighbouring cuts, (k, size).
+
+    Args:
+        cuts: ascending, (k + 1,).
+        size: number of unit intervals.
+    """
     units = np.arange(size)
     upper = np.minimum(cuts[1:, None], units + 1)
     lower = np.maximum(cuts[:-1, None], units)
@@ -25,6 +30,11 @@ def grid_cells(rows: int, columns: int, m: int) -> np.ndarray:
     bands share the m cells evenly (they differ by one at most) and are as high as their share, so that every
     token weighs the same. A token on a border is divided by area. Where m = a * b has the grid's proportions,
     this is the ordinary pooling with kernel = stride.
+
+    Args:
+        rows: of the grid, in tokens.
+        columns: of the grid, in tokens.
+        m: number of cells, from 1 to rows * columns.
     """
     bands = round(math.sqrt(m * rows / columns))
     bands = min(max(bands, math.ceil(m / columns), 1), rows, m)
@@ -52,7 +62,7 @@ class Spatial(Method):
     title = "Spatial"
     description = "Averages neighbouring patches over cells of equal area. It does not look at the image."
 
-    def most(self, tokens: ImageTokens) -> int:
+    def max_tokens(self, tokens: ImageTokens) -> int:
         """The number of patches."""
         return sum(grid.rows * grid.columns for grid in tokens.layout.grids)
 
@@ -60,14 +70,13 @@ class Spatial(Method):
         """Rows that average a cell each and sum to 1."""
         grids = tokens.layout.grids
         cells = [grid.rows * grid.columns for grid in grids]
-        total, seen, used = self.most(tokens), 0, 0
-        budget = self.size(tokens, budget)
+        total, patches, row = self.max_tokens(tokens), 0, 0
+        budget = self.output_length(tokens, budget)
         weights = np.zeros((budget, len(tokens)), np.float32)
         for grid, count in zip(grids, cells, strict=True):
-            seen += count
-            end = budget * seen // total
-            if end > used:
-                cells_of_grid = grid_cells(grid.rows, grid.columns, end - used)
-                weights[used:end, grid.indices().reshape(-1)] = cells_of_grid
-            used = end
+            patches += count
+            end = budget * patches // total
+            if end > row:
+                weights[row:end, grid.indices().reshape(-1)] = grid_cells(grid.rows, grid.columns, end - row)
+            row = end
         return torch.from_numpy(weights).to(tokens.embeddings.device)

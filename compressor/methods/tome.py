@@ -12,8 +12,8 @@ from torch import Tensor
 
 from compressor import options
 from compressor.methods.base import VisionMethod
-from compressor.methods.selection import strongest
-from compressor.methods.similarity import finite, unit_rows
+from compressor.methods.selection import argsort_desc
+from compressor.methods.similarity import nan_to_zero, normalize_rows
 from compressor.tokens import ImageTokens
 
 Metric = Literal["keys", "features"]
@@ -23,7 +23,7 @@ def match(metric: Tensor, r: int, class_token: bool = False) -> Tensor:
     """Bipartite soft matching: the r even-indexed tokens most similar to an odd-indexed one merge into it.
 
     Args:
-        metric: what likeness (cosine) is measured by, (t, d).
+        metric: vectors whose cosine is the similarity, (t, d).
         r: tokens to merge, at most half of those that may.
         class_token: the first token is never merged into another, and the rest stays in raster order.
     Returns:
@@ -31,12 +31,12 @@ def match(metric: Tensor, r: int, class_token: bool = False) -> Tensor:
     """
     t = len(metric)
     r = max(0, min(r, (t - int(class_token)) // 2))
-    unit = unit_rows(metric)
-    likeness = unit[::2] @ unit[1::2].T  # (even, odd)
+    unit = normalize_rows(metric)
+    similarity = unit[::2] @ unit[1::2].T  # (even, odd)
     if class_token:
-        likeness[0] = -torch.inf
-    best, partner = likeness.max(-1)
-    order = strongest(best)
+        similarity[0] = -torch.inf
+    best, partner = similarity.max(-1)
+    order = argsort_desc(best)
     merged, left = order[:r], order[r:]
     if class_token:
         left = left.sort().values
@@ -60,7 +60,7 @@ def tome_weights(metric: Tensor, budget: int) -> Tensor:
     Returns:
         (m, n) in metric's dtype, float32 at least; rows in the published order, which scrambles the raster.
     """
-    metric = finite(metric)
+    metric = nan_to_zero(metric)
     group = torch.arange(len(metric), device=metric.device)  # of each of the n tokens
     size = metric.new_ones(len(metric))
     while len(metric) > budget:
@@ -75,7 +75,12 @@ def tome_weights(metric: Tensor, budget: int) -> Tensor:
 
 
 def in_raster_order(weights: Tensor, places: Tensor | None = None) -> Tensor:
-    """The rows of P (m, n) sorted by the mean place (n,) of what they read, by default the column."""
+    """The rows of P sorted by the mean place of the tokens that they read, (m, n).
+
+    Args:
+        weights: P, (m, n).
+        places: of the n tokens, (n,); their order where None.
+    """
     if places is None:
         places = torch.arange(weights.shape[1], device=weights.device)
     places = places.to(weights.dtype)

@@ -12,8 +12,8 @@ from compressor import options
 from compressor.errors import InvalidOptionError
 from compressor.geometry import TokenLayout
 from compressor.methods.base import VisionMethod
-from compressor.methods.selection import others, strongest
-from compressor.methods.similarity import finite, unit_rows
+from compressor.methods.selection import argsort_desc, complement
+from compressor.methods.similarity import nan_to_zero, normalize_rows
 from compressor.tokens import ImageTokens
 
 
@@ -36,36 +36,40 @@ def visionzip_weights(cls_attention: Tensor, keys: Tensor, dominant: int, contex
     total = len(keys)
     if not 1 <= dominant <= total or not 0 <= contextual <= total - dominant:
         raise InvalidOptionError(
-            f"{dominant} dominant and {contextual} contextual tokens cannot be had of {total} with [CLS]: "
-            f"take 1 to {total} dominant ones, and contextual ones of the rest."
+            f"Cannot select {dominant} dominant + {contextual} contextual tokens from {total} (including "
+            f"[CLS]): take 1 to {total} dominant ones, and contextual ones from the rest."
         )
-    keys, scores = finite(keys), finite(cls_attention)[:, 1:].sum(0)
-    top = strongest(scores)[: dominant - 1].sort().values + 1
+    keys, scores = nan_to_zero(keys), nan_to_zero(cls_attention)[:, 1:].sum(0)
+    top = argsort_desc(scores)[: dominant - 1].sort().values + 1
     kept = torch.cat([top.new_zeros(1), top])
     weights = keys.new_zeros(dominant + contextual, total)
     weights[torch.arange(dominant, device=keys.device), kept] = 1.0
     if contextual:
-        weights[dominant:] = _contextual(keys, others(total, kept), contextual)
+        weights[dominant:] = _contextual(keys, complement(total, kept), contextual)
     return weights
 
 
 def _contextual(keys: Tensor, left: Tensor, count: int) -> Tensor:
     """The contextual rows (count, n + 1): targets evenly spaced in `left`, which the rest join by key."""
     spaced = torch.arange(count, device=keys.device) * max(1, len(left) // count)
-    targets, sources = left[spaced], left[others(len(left), spaced)]
-    unit = unit_rows(keys)
+    targets, sources = left[spaced], left[complement(len(left), spaced)]
+    unit = normalize_rows(keys)
     rows = torch.arange(count, device=keys.device)
     weights = keys.new_zeros(count, len(keys))
     if len(sources):
-        joined = (unit[sources] @ unit[targets].T).argmax(-1)
-        weights[joined, sources] = 1.0
+        nearest = (unit[sources] @ unit[targets].T).argmax(-1)
+        weights[nearest, sources] = 1.0
         weights /= weights.sum(1, keepdim=True).clamp_min(1.0)
     weights[rows, targets] = 1.0
     return weights
 
 
 def contextual_share(budget: int) -> int:
-    """How many of m tokens are contextual: 10 of 64, as published for 64."""
+    """How many of m tokens are contextual: 10 of 64, as published for 64.
+
+    Args:
+        budget: m.
+    """
     return round(budget * 10 / 64)
 
 
@@ -75,7 +79,7 @@ class VisionZip(VisionMethod):
     Args:
         class_token: whether the language model is given [CLS], as published: the first of the m tokens, and
             one more column of P, before the patches. Otherwise its place goes to a patch.
-        per_view: as published for LLaVA-NeXT: so many tokens (such as 128, 64 or 32) of every view, and the
+        per_view: number of tokens of every view (such as 128, 64 or 32), as published for LLaVA-NeXT, and the
             rate is ignored. Otherwise the views share the m tokens of the rate.
     Raises:
         InvalidOptionError: the value of an option is of a wrong type, or `per_view` is below 1.
@@ -125,9 +129,8 @@ class VisionZip(VisionMethod):
         views = order.split([block.shape[1] - cls for block in blocks])
         group, place = [], []
         for number, (block, places) in enumerate(zip(blocks, views, strict=True)):
-            kind = torch.ones(
-                len(block), dtype=torch.long, device=order.device
-            )  # 1 dominant, 2 [CLS], 3 contextual
+            # 1 dominant, 2 [CLS], 3 contextual
+            kind = torch.ones(len(block), dtype=torch.long, device=order.device)
             kind[:cls], kind[len(block) - contextual_share(len(block)) :] = 2, 3
             kind *= number > 0
             group.append(kind)

@@ -14,12 +14,22 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 def present(directory: Path) -> bool:
-    """Whether a directory holds learned weights."""
+    """Whether a directory holds learned weights.
+
+    Args:
+        directory: of the weights.
+    """
     return (directory / WEIGHTS).is_file() and (directory / CONFIG).is_file()
 
 
 def write(directory: Path, state: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write the parameters and the config that rebuilds their module."""
+    """Write the parameters and the config that rebuilds their module.
+
+    Args:
+        directory: made where it is missing.
+        state: the parameters by name.
+        config: data that JSON can hold.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, directory / WEIGHTS)
     (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -30,6 +40,10 @@ def read(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config without its provenance, and the parameters.
 
+    Args:
+        directory: of the weights.
+        model_name: the model to be served; not checked where None.
+        d: its width; not checked where None.
     Raises:
         ModelUnavailableError: files are missing or damaged.
         ModelMismatchError: the weights were made for another model or another width.
@@ -38,11 +52,13 @@ def read(
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         state = load_file(directory / WEIGHTS)
         config.pop("provenance", None)
-        made_for, width = config["model_name"], config["d"]
+        trained_for, width = config["model_name"], config["d"]
     except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        raise ModelUnavailableError(f"No readable compressor weights in {directory.name!r}.") from error
-    if model_name is not None and made_for != model_name:
-        raise ModelMismatchError(f"These weights were trained for {made_for!r}, not for {model_name!r}.")
+        raise ModelUnavailableError(
+            f"The compressor weights in {directory.name!r} cannot be read: copy or train them again."
+        ) from error
+    if model_name is not None and trained_for != model_name:
+        raise ModelMismatchError(f"These weights were trained for {trained_for!r}, not for {model_name!r}.")
     if d is not None and width != d:
         raise ModelMismatchError(f"These weights read tokens of width {width}, the model's have {d}.")
     return config, state
@@ -51,8 +67,12 @@ def read(
 def fill(module: nn.Module, state: dict[str, Tensor], directory: Path) -> None:
     """Put parameters into a module.
 
+    Args:
+        module: built from the config.
+        state: the parameters by name.
+        directory: of the weights, for the errors.
     Raises:
-        ModelUnavailableError: they hold numbers that are not finite; none of the P they would write is one.
+        ModelUnavailableError: the parameters are not finite.
         ModelMismatchError: names or shapes differ from what the config says.
     """
     if not all(bool(value.isfinite().all()) for value in state.values()):

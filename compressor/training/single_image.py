@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from compressor import options
-from compressor.chat.batch import greedy_replies
+from compressor.chat.batch import greedy_answer_ids
 from compressor.errors import ContextLengthError, DivergedError, InvalidOptionError, InvalidQuestionError
 from compressor.models.base import VisionLanguageModel
 from compressor.projection import Projection, token_budget
@@ -199,7 +199,7 @@ def target(
         ContextLengthError: it does not fit into what the model can read.
     """
     if answers is None:
-        (responses,) = greedy_replies(model, [image], [questions], max_new_tokens)
+        (responses,) = greedy_answer_ids(model, [image], [questions], max_new_tokens)
     else:
         responses = [answer_ids(model, answer) for answer in answers]
     text = transcript(model, questions, responses)

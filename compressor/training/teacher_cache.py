@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from compressor import fingerprint
-from compressor.chat.batch import greedy_replies
+from compressor.chat.batch import greedy_answer_ids
 from compressor.dialogues import Dialogue
 from compressor.models.base import VisionLanguageModel
 from compressor.training.teacher_forcing import Transcript, answer_ids, response_states, transcript
@@ -125,7 +125,7 @@ def _samples(
     images = [tokens.embeddings for tokens in model.encode_batch([d.image for d in dialogues])]
     questions = [[turn.question for turn in dialogue.turns] for dialogue in dialogues]
     if responses == "model":
-        answers = greedy_replies(model, images, questions, MAX_RESPONSE)
+        answers = greedy_answer_ids(model, images, questions, MAX_RESPONSE)
     else:
         answers = [[answer_ids(model, turn.answer) for turn in dialogue.turns] for dialogue in dialogues]
     texts = [transcript(model, chat, replies) for chat, replies in zip(questions, answers, strict=True)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from compressor.chat.prefix_cache import closed_answer
+from compressor.chat.protocol import with_eos
 from compressor.decoding import hidden_states
 from compressor.models.base import VisionLanguageModel
 
@@ -49,7 +49,7 @@ def transcript(
     follows: list[bool] = []
     for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         prompt = model.prompt_ids(question, first=not index)
-        response = closed_answer(model, answer)
+        response = with_eos(model, answer)
         ids += [*prompt, *response]
         follows += [False] * (len(prompt) - 1) + [True] * len(response) + [False]
     image = ids.index(model.image_token_id)

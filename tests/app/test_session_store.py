@@ -132,12 +132,16 @@ def test_a_closed_page_frees_what_can_be_computed_again_and_the_chat_goes_on(poo
     with user.busy:  # a change holds the chat: nothing is freed under it
         store.close("tab")
         store.sweep()
-        assert user.chat.reading.ids
+        assert user.chat.prefix_cache.ids
     store.sweep()
-    assert user.chat.reading.ids == [] and user.chat._tokens is None and user.chat._reduced is None
+    assert (
+        user.chat.prefix_cache.ids == []
+        and user.chat.compression._tokens is None
+        and user.chat.compression._reduced is None
+    )
     assert store.get(key) is user
     list(chat.ask(user, question, max_new_tokens=4))
-    assert store.sweep() == set() and user.chat.reading.ids  # the page is there again
+    assert store.sweep() == set() and user.chat.prefix_cache.ids  # the page is there again
     assert [turn.question for turn in user.chat.turns] == ["how many cats are there", question]
     assert user.chat.turns[0].answer_ids == before
 

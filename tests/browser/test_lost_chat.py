@@ -152,13 +152,13 @@ def test_a_full_server_turns_a_page_away_until_a_tab_is_closed(new_page, store, 
 def test_closing_a_tab_stops_its_answer_and_removes_all_of_it(new_page, store, clock, demo, monkeypatch):
     other, page = new_page(), new_page()
     (user,) = (place.user for place in list(store._places.values())[1:])
-    step = type(user.chat.reading).step
+    step = type(user.chat.prefix_cache).step
 
     def slow_step(reading):
         time.sleep(0.1)
         return step(reading)
 
-    monkeypatch.setattr(type(user.chat.reading), "step", slow_step)
+    monkeypatch.setattr(type(user.chat.prefix_cache), "step", slow_step)
     ask(page, "how many cats are there")
     until(other, user.busy.locked)
     (closed,) = (place.page for place in list(store._places.values())[1:])
@@ -166,7 +166,7 @@ def test_closing_a_tab_stops_its_answer_and_removes_all_of_it(new_page, store, c
     page.close()
     until(other, lambda: not user.busy.locked())
     assert user.chat.turns[0].stopped
-    until(other, lambda: store.sweep() == set() and user.chat.reading.ids == [])
+    until(other, lambda: store.sweep() == set() and user.chat.prefix_cache.ids == [])
     assert len(store) == 2
     clock.now = 6 * MINUTE
     other.locator("#layout label").nth(1).click()

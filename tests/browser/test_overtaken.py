@@ -10,7 +10,7 @@ from gradio.queueing import Queue
 from playwright.sync_api import expect
 
 from app.user_session import UserSession
-from compressor.chat.prefix_cache import Reading
+from compressor.chat.prefix_cache import PrefixCache
 from tests.browser.looking import until
 from tests.browser.walking import SlowedApp, Walker
 
@@ -24,14 +24,14 @@ CHANGES = ("new_scene", "undo", "model", "clear", "photograph", "method")
 @pytest.fixture
 def slowed(browser, model, monkeypatch):
     """An app that needs 30 ms for a token, or as long as a test sets `step_s`."""
-    step, app = Reading.step, SlowedApp(lambda name, progress: model, browser)
+    step, app = PrefixCache.step, SlowedApp(lambda name, progress: model, browser)
     app.step_s = STEP_S
 
-    def slow(self: Reading) -> int:
+    def slow(self: PrefixCache) -> int:
         time.sleep(app.step_s)
         return step(self)
 
-    monkeypatch.setattr(Reading, "step", slow)
+    monkeypatch.setattr(PrefixCache, "step", slow)
     yield app
     app.close()
 

@@ -3,7 +3,7 @@
 import pytest
 
 from compressor import ChatSession
-from compressor.chat.batch import greedy_replies
+from compressor.chat.batch import greedy_answer_ids
 from compressor.errors import ContextLengthError
 from tests.endless import endless
 
@@ -14,9 +14,11 @@ def test_answers_of_different_lengths_end_where_they_would_alone(model, image, m
     asked = [["how many cats?", "what color is it?", "is it red?"], ["is it?", "no", "the dog"]]
     asked.append(["yes, no, red, blue", "s", "color is the dog"])
     reduced = [model.encode(image.rotate(40 * i)).embeddings[: 5 + i] for i in range(3)]
-    together = greedy_replies(model, reduced, asked, max_new_tokens)
+    together = greedy_answer_ids(model, reduced, asked, max_new_tokens)
     assert {len(reply) for chat in together for reply in chat} <= set(range(1, max_new_tokens + 1))
-    alone = [greedy_replies(model, [r], [q], max_new_tokens)[0] for r, q in zip(reduced, asked, strict=True)]
+    alone = [
+        greedy_answer_ids(model, [r], [q], max_new_tokens)[0] for r, q in zip(reduced, asked, strict=True)
+    ]
     assert together == alone
 
 
@@ -27,7 +29,7 @@ def test_the_ids_are_those_of_a_chat(any_model, image, max_new_tokens) -> None:
     session = ChatSession(any_model, image, method="none")
     for question in asked:
         list(session.ask(question, max_new_tokens=max_new_tokens))
-    (said,) = greedy_replies(any_model, [session.tokens.embeddings], [asked], max_new_tokens)
+    (said,) = greedy_answer_ids(any_model, [session.tokens.embeddings], [asked], max_new_tokens)
     assert said == [turn.answer_ids for turn in session.turns]
 
 
@@ -43,7 +45,7 @@ def test_prompt_and_answer_fill_the_context_and_no_more(model, image, monkeypatc
     monkeypatch.setattr(model, "context_length", read + room)
     if room == 0:
         with pytest.raises(ContextLengthError):
-            greedy_replies(model, images, questions, limit)
+            greedy_answer_ids(model, images, questions, limit)
     else:
-        said = greedy_replies(model, images, questions, limit)
+        said = greedy_answer_ids(model, images, questions, limit)
         assert [len(chat[turn]) for chat in said] == [min(limit, room + 1), min(limit, room)]

@@ -84,7 +84,7 @@ def test_an_answer_that_overflows_leaves_a_chat_that_goes_on(
     for question in QUESTIONS[:turn]:
         for each in (session, whole):
             list(each.ask(question, max_new_tokens=3))
-    held = (list(session.turns), list(session.reading.ids), session.reading.request)
+    held = (list(session.turns), list(session.prefix_cache.ids), session.prefix_cache.request)
     projection = known_projection(session)
     with monkeypatch.context() as broken:
         failing_head(model, broken, passes)
@@ -95,14 +95,14 @@ def test_an_answer_that_overflows_leaves_a_chat_that_goes_on(
         assert session.turns[-1].stopped and session.turns[-1].stats.new_tokens == passes
         session.undo()
     else:
-        assert held == (session.turns, session.reading.ids, session.reading.request)
+        assert held == (session.turns, session.prefix_cache.ids, session.prefix_cache.request)
         assert known_projection(session) is projection
     for each in (session, whole):
         list(each.ask(QUESTIONS[2], max_new_tokens=4))
     assert session.turns[-1].answer_ids == whole.turns[-1].answer_ids
     assert torch.equal(session.projection.weights, whole.projection.weights)
     torch.testing.assert_close(
-        session.reading.request.logits, whole.reading.request.logits, atol=1e-5, rtol=0
+        session.prefix_cache.request.logits, whole.prefix_cache.request.logits, atol=1e-5, rtol=0
     )
 
 

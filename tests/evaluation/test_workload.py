@@ -123,7 +123,7 @@ def test_the_first_logits_are_those_of_a_chat(model, image, name):
     with torch.inference_mode():
         (reduced,), requests = asked.reduce(*asked.encode())
         decoding.prefill(model.decoder, requests, [model.embed_ids(prompt, reduced.image)])
-    torch.testing.assert_close(requests[0].logits, session.reading.request.logits, atol=1e-5, rtol=0)
+    torch.testing.assert_close(requests[0].logits, session.prefix_cache.request.logits, atol=1e-5, rtol=0)
 
 
 def test_a_prompt_has_the_length_asked_for_and_one_image(small_llava):

@@ -17,3 +17,8 @@ def test_layouts_compare_by_value_and_refuse_nonsense():
     assert llava_layout((640, 480)) == llava_layout((640, 480)) != llava_layout((480, 640))
     with pytest.raises(ModelMismatchError):
         TokenLayout(np.zeros((3, 4)), np.zeros(2), (1, 1), ())
+
+
+def test_a_layout_is_no_key():
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(llava_layout((640, 480)))

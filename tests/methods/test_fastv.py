@@ -132,7 +132,7 @@ def test_the_projection_comes_with_the_first_answer(model, image):
     p, n = session.projection, len(session.tokens)
     assert (p.m, p.n, p.stage) == (token_budget(n, 0.75), n, "decoder")
     assert torch.equal(p.weights.sum(1), torch.ones(p.m))
-    lengths = [each[session.reading.request.row] for each in session.reading.request.cache.lengths]
+    lengths = [each[session.prefix_cache.request.row] for each in session.prefix_cache.request.cache.lengths]
     assert [lengths[0] - length for length in lengths] == [0, 0] + [n - p.m] * (len(lengths) - 2)
 
 
@@ -154,17 +154,17 @@ def test_a_rebuilt_cache_repeats_the_choice_of_turn_one(model, image):
     session = ChatSession(model, image, method="fastv", rate=0.75)
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=3))
-    kept, expected = session.projection.weights, session.reading.request.logits
+    kept, expected = session.projection.weights, session.prefix_cache.request.logits
     resumed = ChatSession.resume(model, session.state)
     assert torch.equal(resumed.projection.weights, kept)
     list(resumed.regenerate(max_new_tokens=3))
     assert torch.equal(resumed.projection.weights, kept)
-    torch.testing.assert_close(resumed.reading.request.logits, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(resumed.prefix_cache.request.logits, expected, atol=1e-5, rtol=0)
     session.configure(rate=0.5)
     session.configure(rate=0.75)
     list(session.regenerate(max_new_tokens=3))
     assert torch.equal(session.projection.weights, kept)
-    torch.testing.assert_close(session.reading.request.logits, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(session.prefix_cache.request.logits, expected, atol=1e-5, rtol=0)
 
 
 def test_another_first_question_chooses_anew(model, image):
@@ -180,7 +180,7 @@ def test_another_first_question_chooses_anew(model, image):
     assert session.projection is not first
     assert torch.equal(session.projection.weights, fresh.projection.weights)
     torch.testing.assert_close(
-        session.reading.request.logits, fresh.reading.request.logits, atol=1e-5, rtol=0
+        session.prefix_cache.request.logits, fresh.prefix_cache.request.logits, atol=1e-5, rtol=0
     )
 
 

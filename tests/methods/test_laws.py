@@ -101,11 +101,13 @@ def test_m_is_the_budget_or_the_most_that_a_method_can_leave(name, family, reque
     model = request.getfixturevalue(family)
     method = get_method(name, model=model)
     tokens = model.encode(image, method.needs)
-    n, most = len(tokens), method.most(tokens)
+    n, most = len(tokens), method.max_tokens(tokens)
     patches = int((tokens.layout.kinds == PATCH).sum())
     assert most == {"spatial": patches}.get(
         name, n if method.stage == "embedding" else len(tokens.view_order)
     )
     for budget in {1, n // 2, *range(max(1, most - 2), n)}:
-        assert method.projection(tokens, budget).m == min(budget, most) == method.size(tokens, budget)
-    assert method.projection(tokens, n).m == n == method.size(tokens, n)
+        assert (
+            method.projection(tokens, budget).m == min(budget, most) == method.output_length(tokens, budget)
+        )
+    assert method.projection(tokens, n).m == n == method.output_length(tokens, n)

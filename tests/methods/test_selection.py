@@ -9,7 +9,7 @@ from compressor import ImageTokens, get_method, list_methods
 from compressor.errors import InvalidOptionError, InvalidRateError, UnknownMethodError
 from compressor.geometry import llava_layout
 from compressor.methods.metacompress import MetaCompress
-from compressor.methods.selection import others
+from compressor.methods.selection import complement
 
 NAMES = ["none", "random", "sample", "spatial", "metacompress"]
 
@@ -48,7 +48,7 @@ def test_budgets_outside_1_to_n_are_refused(name, budget):
 
 def test_none_ignores_the_budget():
     assert get_method("none").projection(image_tokens(), 3).is_identity
-    assert get_method("none").size(image_tokens(), 3) == 25
+    assert get_method("none").output_length(image_tokens(), 3) == 25
 
 
 @given(st.integers(1, 24), st.integers(0, 5))
@@ -83,7 +83,7 @@ def test_sample_is_equidistant_to_a_token(budget):
 @given(st.integers(1, 60), st.data())
 def test_others_are_those_not_kept_in_order(n, data):
     kept = data.draw(st.lists(st.integers(0, n - 1), unique=True))
-    left = others(n, torch.tensor(kept, dtype=torch.long))
+    left = complement(n, torch.tensor(kept, dtype=torch.long))
     assert left.tolist() == [index for index in range(n) if index not in kept]
 
 

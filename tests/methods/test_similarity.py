@@ -5,7 +5,7 @@ import torch
 
 from compressor.methods.divprune import divprune_indices
 from compressor.methods.prumerge import prumerge_plus_weights, prumerge_weights
-from compressor.methods.similarity import finite, unit_rows
+from compressor.methods.similarity import nan_to_zero, normalize_rows
 from compressor.methods.tome import in_raster_order, tome_weights
 from compressor.methods.visionzip import visionzip_weights
 
@@ -35,5 +35,5 @@ def test_extreme_numbers_leave_a_matrix(name, value):
 
 def test_only_what_is_not_finite_becomes_zero():
     x = torch.tensor([[3.0, torch.nan], [torch.inf, -4.0], [0.0, 0.0]], dtype=torch.float64)
-    assert finite(x).tolist() == [[3.0, 0.0], [0.0, -4.0], [0.0, 0.0]]
-    assert unit_rows(x).tolist() == [[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]
+    assert nan_to_zero(x).tolist() == [[3.0, 0.0], [0.0, -4.0], [0.0, 0.0]]
+    assert normalize_rows(x).tolist() == [[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]

@@ -52,7 +52,7 @@ def test_rows_sum_to_1_and_contextual_ones_to_2(n, seed, data):
 
 @pytest.mark.parametrize(("dominant", "contextual"), [(0, 1), (66, 0), (60, 6), (5, -1)])
 def test_more_tokens_than_there_are_cannot_be_had(dominant, contextual):
-    with pytest.raises(InvalidOptionError, match="of 65 with"):
+    with pytest.raises(InvalidOptionError, match=r"from 65 \(including \[CLS\]\)"):
         visionzip_weights(torch.rand(2, 65), torch.randn(65, 4), dominant, contextual)
 
 

@@ -9,7 +9,7 @@ import torch
 from app.handlers import chat, choices
 from app.user_session import UserSession
 from compressor import ChatTurn, TurnStats
-from compressor.chat.prefix_cache import Reading
+from compressor.chat.prefix_cache import PrefixCache
 from compressor.world import scenes
 
 
@@ -164,7 +164,7 @@ def test_whatever_fails_in_an_answer_leaves_the_chat_as_it_was(
         raise error
 
     with monkeypatch.context() as broken:
-        broken.setattr(Reading, place, fail)
+        broken.setattr(PrefixCache, place, fail)
         question = "what color is the dog"
         views = run(chat.ask(user, question) if way == "ask" else chat.regenerate(user))
     last = views[-1]

@@ -25,7 +25,7 @@ from app.page.theme import STYLE_SHEET, studio_theme
 from app.page.wiring import build
 from app.session_store import SessionStore
 from compressor import Projection, token_budget
-from compressor.chat import session
+from compressor.chat import compression
 from compressor.errors import ModelUnavailableError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -146,8 +146,8 @@ def test_only_what_shows_a_switch_is_drawn_anew(demo, store, monkeypatch):
 def test_a_tick_of_the_slider_reads_no_file_and_encodes_nothing(demo, store, model, monkeypatch):
     key = store.open()
     handler(demo, "new-scene", "click").fn(key, *DRAWING)
-    done, build, encode = [], session.get_method, type(model).encode_batch
-    monkeypatch.setattr(session, "get_method", lambda *a, **o: done.append("build") or build(*a, **o))
+    done, build, encode = [], compression.get_method, type(model).encode_batch
+    monkeypatch.setattr(compression, "get_method", lambda *a, **o: done.append("build") or build(*a, **o))
     monkeypatch.setattr(type(model), "encode_batch", lambda *a: done.append("encode") or encode(*a))
     drawn = count_drawings(monkeypatch)
     for percent in range(20):

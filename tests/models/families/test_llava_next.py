@@ -81,18 +81,18 @@ def test_three_cached_turns_at_rate_0_equal_one_stock_forward(next_model, size, 
         list(session.ask(question, max_new_tokens=4))
     assert session.reduced is session.tokens.embeddings
     logits = stock_logits(next_model, picture(size), read_ids(session))
-    torch.testing.assert_close(session.reading.request.logits, logits[-1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(session.prefix_cache.request.logits, logits[-1], atol=1e-5, rtol=0)
 
 
 def test_a_compressed_chat_equals_the_language_model_on_the_reduced_tokens(next_model):
     session = ChatSession(next_model, picture(SIZES[0]), method="visionzip", rate=0.7)
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=4))
-    embeds = next_model.embed_ids(session.reading.ids, session.reduced).embeddings[None]
+    embeds = next_model.embed_ids(session.prefix_cache.ids, session.reduced).embeddings[None]
     with torch.no_grad():
         states = next_model.hf.model.language_model(inputs_embeds=embeds).last_hidden_state
     logits = next_model.hf.lm_head(states)
-    torch.testing.assert_close(session.reading.request.logits, logits[0, -1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(session.prefix_cache.request.logits, logits[0, -1], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("rate", [0, 0.5, 0.9, 0.99])

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from compressor import ChatSession, Projection, list_methods
+from compressor.chat.protocol import is_complete
 from compressor.geometry import PATCH, join_layouts
 
 QUESTIONS = ("How many cats are there?", "What color is the dog?", "Is it red?")
@@ -19,7 +20,7 @@ def picture(size):
 
 def one_pass(model, session):
     """Logits of the last token that the model has read, from one forward without a cache."""
-    ids = session.reading.ids
+    ids = session.prefix_cache.ids
     at = ids.index(model.image_token_id)
     pieces = [torch.tensor(ids[:at]), session.reduced, torch.tensor(ids[at + 1 :])]
     with torch.no_grad():
@@ -33,9 +34,9 @@ def test_three_cached_turns_equal_one_pass(xcomposer, size, method, rate):
     for question in QUESTIONS:
         list(session.ask(question, max_new_tokens=5))
         torch.testing.assert_close(
-            session.reading.request.logits, one_pass(xcomposer, session), atol=1e-4, rtol=0
+            session.prefix_cache.request.logits, one_pass(xcomposer, session), atol=1e-4, rtol=0
         )
-    assert session.reading.request.position == len(session.reading.ids) + session.projection.m - 1
+    assert session.prefix_cache.request.position == len(session.prefix_cache.ids) + session.projection.m - 1
 
 
 @pytest.mark.parametrize("size", SHAPES)
@@ -90,10 +91,10 @@ def test_either_stop_token_ends_an_answer_and_the_transcript_holds_the_turns_own
     turn, ids = session.turns[0], xcomposer.stop_ids
     for end in ids:
         turn.answer_ids[:] = [9, end]
-        assert session._ended(turn.answer_ids, 100)
+        assert is_complete(xcomposer, turn.answer_ids, 100)
         assert session._transcript(1, [5]) == [*turn.prompt_ids, 9, xcomposer.eos_id, 5]
     turn.answer_ids[:] = [9, 8]
-    assert not session._ended(turn.answer_ids, 100)
+    assert not is_complete(xcomposer, turn.answer_ids, 100)
     assert session._transcript(1, [5]) == [*turn.prompt_ids, 9, 8, xcomposer.eos_id, 5]
 
 
@@ -105,5 +106,5 @@ def test_a_chat_goes_on_elsewhere(xcomposer):
         list(each.ask(QUESTIONS[1], max_new_tokens=4))
     assert resumed.turns[1].answer_ids == session.turns[1].answer_ids
     torch.testing.assert_close(
-        resumed.reading.request.logits, session.reading.request.logits, atol=1e-4, rtol=0
+        resumed.prefix_cache.request.logits, session.prefix_cache.request.logits, atol=1e-4, rtol=0
     )
