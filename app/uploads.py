@@ -13,19 +13,20 @@ from compressor.images.decoder import decode_image
 
 MAX_BYTES = 10_000_000
 TOO_LARGE = f"The file has more than {MAX_BYTES // 1_000_000} MB; make it smaller."
+NOT_ARRIVED = "The upload did not arrive; choose the picture again."
 LINGER_S = 5.0
 MIN_SIDE = 16  # a picture thinner than a patch or so has nothing to look at
 MAX_ASPECT = 20  # beyond this, a processor that scales the short side makes a giant of the long one
 KEPT_SIDE = 2048  # what is kept in memory of a picture: more than any supported model reads
 
 
-def take_upload(path: str | Path) -> Image.Image:
+def take_upload(path: str | Path | None) -> Image.Image:
     """Reads an uploaded file and has it deleted, so that the visitor's picture lives on in memory only.
 
     The file goes `LINGER_S` seconds later: the browser that sent it asks for it once more at the same moment.
 
     Args:
-        path: where the web server put the upload.
+        path: where the web server put the upload; None where the page no longer had it.
 
     Returns:
         The picture as `clean_image` makes it.
@@ -33,13 +34,15 @@ def take_upload(path: str | Path) -> Image.Image:
     Raises:
         ImageError: the file is gone, too large, or not a picture that can be read.
     """
+    if path is None:
+        raise ImageError(NOT_ARRIVED)
     path = Path(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(TOO_LARGE)
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ImageError("The upload did not arrive; please choose the picture again.") from None
+        raise ImageError(NOT_ARRIVED) from None
     finally:
         forget = threading.Timer(LINGER_S, path.unlink, kwargs={"missing_ok": True})
         forget.daemon = True

@@ -39,7 +39,7 @@ def pytest_addoption(parser):
     group.addoption("--damage-seed", type=int, default=0, help="of the damage")
     group.addoption("--walk-runs", type=int, default=1, help="random walks through the page in a browser")
     group.addoption("--walk-seed", type=int, default=0, help="of the first of them; each adds one")
-    group.addoption("--walk-actions", type=int, default=60, help="in each of them")
+    group.addoption("--walk-actions", type=int, default=20, help="in each of them")
     group.addoption("--overtakings", type=int, default=30, help="changes made while an answer is written")
 
 

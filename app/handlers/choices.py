@@ -60,7 +60,7 @@ def new_scene(user: UserSession, pool: ModelPool, seed: int | None = None) -> No
     _start(user, pool, scene.image, scene)
 
 
-def upload(user: UserSession, pool: ModelPool, path: str) -> None:
+def upload(user: UserSession, pool: ModelPool, path: str | None) -> None:
     """Starts a chat about an uploaded picture; the file is deleted."""
     _start(user, pool, take_upload(path), None)
 

@@ -14,6 +14,7 @@ import gradio as gr
 from gradio.components import Component
 from gradio.utils import get_upload_folder
 
+from app.uploads import NOT_ARRIVED
 from compressor.errors import InvalidInputError, StudioError
 
 UNREADABLE = "The page sent something that cannot be read; reload it and try again."
@@ -100,7 +101,7 @@ def _upload(component: gr.Image, value: Any) -> str | None:
     path = value.get("path") if isinstance(value, dict) else None
     received = Path(get_upload_folder()).resolve()
     if not isinstance(path, str) or not path or not Path(path).resolve().is_relative_to(received):
-        raise InvalidInputError("The upload did not arrive; choose the picture again.")
+        raise InvalidInputError(NOT_ARRIVED)
     return path
 
 

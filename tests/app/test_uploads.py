@@ -170,6 +170,8 @@ def test_an_upload_that_is_missing_or_too_large_says_so(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     with pytest.raises(ImageError, match="did not arrive"):
         take_upload(tmp_path / "missing.png")  # another name: it is deleted a moment later
+    with pytest.raises(ImageError, match="did not arrive"):
+        take_upload(None)  # a picture that came from the server meanwhile has taken its place in the frame
     path.write_bytes(PNG)
     monkeypatch.setattr(uploads, "MAX_BYTES", 100)
     with pytest.raises(ImageError, match="more than"):

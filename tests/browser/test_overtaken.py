@@ -66,7 +66,7 @@ def repeat_changes_during_answers(slowed: SlowedApp, request, times: int) -> Non
     for count in range(times):
         change = CHANGES[count % len(CHANGES)]
         begin_an_answer(walker, user)
-        page.wait_for_timeout(draw.uniform(0, 300))
+        page.wait_for_timeout(draw.uniform(0, 150))
         if change in ("undo", "clear"):
             user.chat.stop()
             until(page, lambda: user.running is None)
@@ -105,7 +105,7 @@ def test_enter_during_an_answer_shows_the_answer_that_runs(slowed):
     slowed.agrees(page)
 
 
-def test_two_tabs_of_a_restless_visitor_end_in_the_state_of_the_server(slowed, request, walk_seed):
+def test_two_tabs_of_a_restless_visitor_end_in_the_state_of_the_server(slowed, request, walk_seed, caplog):
     draw = random.Random(walk_seed)
     pages = [slowed.open(), slowed.open()]
     walkers = [Walker(page, draw) for page in pages]
@@ -116,4 +116,5 @@ def test_two_tabs_of_a_restless_visitor_end_in_the_state_of_the_server(slowed, r
     pages[0].wait_for_timeout(1_000)  # for what the last action has set going
     for page in pages:
         slowed.agrees(page)
+    assert [record.exc_text for record in caplog.records if record.levelname == "ERROR"] == []
     print(f"seed {walk_seed}: {len(names)} actions of {len(set(names))} kinds, both tabs as the server is")
