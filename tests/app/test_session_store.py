@@ -2,6 +2,7 @@
 
 import pytest
 
+from app import settings
 from app.handlers import chat, choices
 from app.session_store import SessionStore
 from compressor.errors import ServerFullError, SessionExpiredError, UserSessionError
@@ -111,7 +112,8 @@ def test_an_idle_visit_expires_and_its_page_reads_why(clock):
         store.get(old)
 
 
-def test_a_closed_page_stops_its_answer(pool, clock):
+def test_a_closed_page_stops_its_answer(pool, clock, monkeypatch):
+    monkeypatch.setattr(settings, "YIELDS_PER_S", 1e9)  # a view of every token, however fast they come
     store = SessionStore(clock=clock)
     _, user = user_of(store, pool, "tab")
     answering = chat.ask(user, "how many cats are there", max_new_tokens=200)
